@@ -1,0 +1,1 @@
+//! Frozen vision networks that hand out features at chosen layers.

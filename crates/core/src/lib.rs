@@ -1,0 +1,22 @@
+//! The words every part of engraft speaks: observations, actions, windows, statistics.
+//!
+//! No tensors, no files, no sockets. Everything here is plain data in physical units
+//! (metres, radians, seconds), and pure functions over it.
+//!
+//! Axes always stand in this order: batch, frames, views, channels, height, width.
+
+mod action;
+mod environment;
+mod observation;
+mod rollout;
+mod spec;
+mod stats;
+mod window;
+
+pub use action::{ActionChunk, ChunkError, ChunkQueue};
+pub use environment::{Environment, Transition};
+pub use observation::{DepthImage, ImageError, Observation, RgbImage, View};
+pub use rollout::{AttentionMap, Outcome, Rollout, RolloutStep};
+pub use spec::{Dimension, RobotSpec, SpecError, ViewSpec};
+pub use stats::{RunningStats, Stats};
+pub use window::{Sample, chunk_steps, frame_stack};

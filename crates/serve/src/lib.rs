@@ -1,0 +1,1 @@
+//! The policy server: a request in, an action chunk out.

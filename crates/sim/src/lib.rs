@@ -1,0 +1,1 @@
+//! The embedded simulator: a gripper arm before drawers and doors.

@@ -1,0 +1,1 @@
+//! Imitation learning: samples to tensors, a training run, its evaluation.

@@ -1,0 +1,1 @@
+//! Pictures of what happened: rerun recordings, contact sheets, plots.

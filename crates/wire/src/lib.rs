@@ -1,0 +1,1 @@
+//! What crosses the socket between a policy server and a robot.

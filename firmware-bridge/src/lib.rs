@@ -1,0 +1,1 @@
+//! The arm's side: sense, ask, limit, move.
