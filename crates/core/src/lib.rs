@@ -17,6 +17,6 @@ pub use action::{ActionChunk, ChunkError, ChunkQueue};
 pub use environment::{Environment, Transition};
 pub use observation::{DepthImage, ImageError, Observation, RgbImage, View};
 pub use rollout::{AttentionMap, Outcome, Rollout, RolloutStep};
-pub use spec::{Dimension, RobotSpec, SpecError, ViewSpec};
+pub use spec::{Dimension, RobotSpec, SpecError, ViewSpec, hex};
 pub use stats::{RunningStats, Stats};
 pub use window::{Sample, chunk_steps, frame_stack};

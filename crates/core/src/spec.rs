@@ -66,6 +66,20 @@ pub struct RobotSpec {
     pub actions: Vec<Dimension>,
 }
 
+/// Bytes as lower-case hex digits.
+///
+/// ```
+/// assert_eq!(engraft_core::hex(&[0x0a, 0xff]), "0aff");
+/// ```
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or_default());
+        }
+        text
+    })
+}
+
 impl Dimension {
     /// A dimension without known bounds.
     pub fn new(name: impl Into<String>, unit: impl Into<String>) -> Self {
@@ -73,7 +87,6 @@ impl Dimension {
     }
 
     /// The same with bounds.
-    #[must_use]
     pub fn within(mut self, min: f32, max: f32) -> Self {
         (self.min, self.max) = (Some(min), Some(max));
         self
@@ -105,7 +118,7 @@ impl RobotSpec {
     pub fn fingerprint(&self) -> String {
         let part = (self.control_hz, &self.views, &self.proprio, &self.actions);
         let json = serde_json::to_vec(&part).expect("a spec is plain data");
-        Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(json))
     }
 
     /// Checks that `found` senses and accepts what this spec does.
