@@ -1,1 +1,3 @@
 //! Tests that span crates: one binary.
+
+mod tidy;
