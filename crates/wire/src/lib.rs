@@ -1,1 +1,25 @@
-//! What crosses the socket between a policy server and a robot.
+//! What crosses the socket between a policy server and a robot, and what is kept of it.
+//!
+//! [`message`] is plain data; [`native`] turns it into frames and back and describes the protocol
+//! for those who speak it from another language; [`socket`] carries frames over ZeroMQ; [`log`]
+//! keeps what happened.
+
+mod arrays;
+mod endpoint;
+mod error;
+pub mod log;
+pub mod message;
+pub mod native;
+pub mod socket;
+#[cfg(test)]
+mod tests;
+
+pub use endpoint::{SocketError, is_loopback};
+pub use error::WireError;
+pub use log::{LogError, LogWriter, Recording, read_log};
+pub use message::{
+    Contract, ErrorCode, Hello, Infer, Model, Percentiles, Refusal, Reply, Request, Response,
+    Session, Status, Timings, Welcome,
+};
+pub use native::{decode_request, decode_response, encode_request, encode_response};
+pub use socket::{ClientSocket, Incoming, Peer, ServerSocket, Waker};

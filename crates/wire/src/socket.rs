@@ -1,0 +1,324 @@
+//! ZeroMQ sockets for both ends: bounded, never blocking longer than asked.
+//!
+//! There is no encryption yet, so a server listens on this machine alone unless it is told
+//! otherwise in so many words.
+
+use std::time::{Duration, Instant};
+
+use crate::endpoint::{SocketError, is_loopback};
+use crate::error::WireError;
+use crate::message::{Request, Response};
+use crate::native::{
+    Frames, MAX_BYTES, MAX_FRAMES, decode_response, encode_request, encode_response,
+};
+
+/// A connected client, as its server knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Peer(Vec<u8>);
+
+/// A message as a server gets it: who sent it, and its frames if they keep to the bounds.
+pub type Delivery = (Peer, Result<Frames, WireError>);
+
+/// What ended a wait.
+#[derive(Debug)]
+pub enum Incoming<M> {
+    /// A message.
+    Message(M),
+    /// A [`Waker`] of this socket.
+    Woken,
+    /// The time.
+    Nothing,
+}
+
+/// Ends the wait of a socket that another thread sits on.
+pub struct Waker(zmq::Socket);
+
+impl Waker {
+    /// Ends the wait, now or the next one. Never blocks.
+    pub fn wake(&self) {
+        // A full queue means that waking up is already under way.
+        let _ = self.0.send(&[][..], zmq::DONTWAIT);
+    }
+}
+
+/// The pair of sockets that a [`Waker`] works by.
+struct Wake {
+    context: zmq::Context,
+    pull: zmq::Socket,
+}
+
+impl Wake {
+    fn new(context: &zmq::Context) -> zmq::Result<Self> {
+        let pull = context.socket(zmq::PULL)?;
+        pull.set_linger(0)?;
+        pull.set_rcvhwm(4)?;
+        pull.bind("inproc://wake")?;
+        Ok(Self { context: context.clone(), pull })
+    }
+
+    fn waker(&self) -> zmq::Result<Waker> {
+        let push = self.context.socket(zmq::PUSH)?;
+        push.set_linger(0)?;
+        push.set_sndhwm(4)?;
+        push.connect("inproc://wake")?;
+        Ok(Waker(push))
+    }
+
+    /// Waits for `socket` to have a message, or for a waker: whether each came.
+    fn wait(&self, socket: &zmq::Socket, timeout: Duration) -> zmq::Result<(bool, bool)> {
+        let mut items = [socket.as_poll_item(zmq::POLLIN), self.pull.as_poll_item(zmq::POLLIN)];
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        match zmq::poll(&mut items, i64::try_from(millis).unwrap_or(i64::MAX)) {
+            Ok(_) => {}
+            Err(zmq::Error::EINTR) => return Ok((false, false)),
+            Err(error) => return Err(error),
+        }
+        let [message, woken] = items.map(|item| item.is_readable());
+        if woken {
+            while self.pull.recv_bytes(zmq::DONTWAIT).is_ok() {}
+        }
+        Ok((message, woken))
+    }
+}
+
+/// All frames of one message; what passes a bound is read and forgotten.
+fn receive_frames(socket: &zmq::Socket) -> zmq::Result<Result<Frames, WireError>> {
+    let (mut frames, mut count, mut bytes) = (Frames::new(), 0, 0);
+    loop {
+        let frame = socket.recv_msg(zmq::DONTWAIT)?;
+        count += 1;
+        bytes += frame.len();
+        // The identity and the empty frame come on top of what a message may have.
+        if count <= MAX_FRAMES + 2 && bytes <= MAX_BYTES + 256 {
+            frames.push(frame.to_vec());
+        }
+        if !frame.get_more() {
+            break;
+        }
+    }
+    let too_large = |what, limit, found| Ok(Err(WireError::TooLarge { what, limit, found }));
+    if count > MAX_FRAMES + 2 {
+        return too_large("frames of a message", MAX_FRAMES, count);
+    }
+    if bytes > MAX_BYTES + 256 {
+        return too_large("bytes of a message", MAX_BYTES, bytes);
+    }
+    Ok(Ok(frames))
+}
+
+/// Takes the empty frame off the front.
+fn strip(mut frames: Frames) -> Result<Frames, WireError> {
+    if frames.first().is_some_and(Vec::is_empty) {
+        frames.remove(0);
+        return Ok(frames);
+    }
+    Err(WireError::Header { detail: "the first frame must be empty".into() })
+}
+
+fn common(socket: &zmq::Socket) -> zmq::Result<()> {
+    socket.set_linger(0)?;
+    socket.set_maxmsgsize(MAX_BYTES as i64)?;
+    socket.set_heartbeat_ivl(500)?;
+    socket.set_heartbeat_timeout(1500)
+}
+
+/// The server's end.
+pub struct ServerSocket {
+    router: zmq::Socket,
+    wake: Wake,
+    endpoint: String,
+}
+
+impl ServerSocket {
+    /// Listens. The port `*` picks a free one, which [`endpoint`](Self::endpoint) then names.
+    ///
+    /// # Errors
+    ///
+    /// When the endpoint is malformed or taken, or when other machines could reach it and
+    /// `insecure_plaintext` does not allow that.
+    pub fn bind(endpoint: &str, insecure_plaintext: bool) -> Result<Self, SocketError> {
+        if !is_loopback(endpoint)? && !insecure_plaintext {
+            return Err(SocketError::Exposed { endpoint: endpoint.to_owned() });
+        }
+        let context = zmq::Context::new();
+        let router = context.socket(zmq::ROUTER)?;
+        common(&router)?;
+        router.set_router_mandatory(true)?;
+        router.set_ipv6(endpoint.contains('['))?;
+        // Room for the frames of a few messages per client; the server empties it all the time.
+        router.set_rcvhwm(4 * MAX_FRAMES as i32)?;
+        router.set_sndhwm(4 * MAX_FRAMES as i32)?;
+        let named = || endpoint.to_owned();
+        router.bind(endpoint).map_err(|source| SocketError::Bind { endpoint: named(), source })?;
+        let actual = router.get_last_endpoint()?.unwrap_or_else(|_| named());
+        Ok(Self { router, wake: Wake::new(&context)?, endpoint: actual })
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Something for another thread to end [`receive`](Self::receive) with.
+    ///
+    /// # Errors
+    ///
+    /// When ZeroMQ has no more sockets.
+    pub fn waker(&self) -> Result<Waker, SocketError> {
+        Ok(self.wake.waker()?)
+    }
+
+    /// Waits for a message, a waker, or the time.
+    ///
+    /// A message that passes a bound comes as its sender and the error to answer with.
+    ///
+    /// # Errors
+    ///
+    /// When ZeroMQ fails.
+    pub fn receive(&self, timeout: Duration) -> Result<Incoming<Delivery>, SocketError> {
+        let (message, woken) = self.wake.wait(&self.router, timeout)?;
+        if woken {
+            return Ok(Incoming::Woken);
+        }
+        if !message {
+            return Ok(Incoming::Nothing);
+        }
+        let peer = Peer(match self.router.recv_bytes(zmq::DONTWAIT) {
+            Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(Incoming::Nothing),
+            peer => peer?,
+        });
+        if !self.router.get_rcvmore()? {
+            let detail = "there is none".into();
+            return Ok(Incoming::Message((peer, Err(WireError::Header { detail }))));
+        }
+        let frames = receive_frames(&self.router)?.and_then(strip);
+        Ok(Incoming::Message((peer, frames)))
+    }
+
+    /// Sends a response; whether the client was there to take it. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the response passes a bound of the dialect, or ZeroMQ fails.
+    pub fn send(&self, peer: &Peer, response: &Response) -> Result<bool, SocketError> {
+        self.send_frames(peer, encode_response(response)?)
+    }
+
+    /// Sends what [`encode_response`] made; whether the client was there to take it.
+    ///
+    /// # Errors
+    ///
+    /// When ZeroMQ fails.
+    pub fn send_frames(&self, peer: &Peer, frames: Frames) -> Result<bool, SocketError> {
+        let all = [peer.0.clone(), Vec::new()].into_iter().chain(frames);
+        match self.router.send_multipart(all, zmq::DONTWAIT) {
+            Ok(()) => Ok(true),
+            Err(zmq::Error::EHOSTUNREACH | zmq::Error::EAGAIN | zmq::Error::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Stops listening, giving what was sent up to `linger` to leave.
+    pub fn close(self, linger: Duration) {
+        let millis = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
+        // A socket that is going away anyway: without it, what was sent may be lost.
+        let _ = self.router.set_linger(millis);
+    }
+}
+
+/// The client's end.
+pub struct ClientSocket {
+    dealer: zmq::Socket,
+    wake: Wake,
+    endpoint: String,
+}
+
+impl ClientSocket {
+    /// Begins to connect; a server that is not there shows when something is sent.
+    ///
+    /// # Errors
+    ///
+    /// When the endpoint is malformed.
+    pub fn connect(endpoint: &str) -> Result<Self, SocketError> {
+        is_loopback(endpoint)?;
+        let context = zmq::Context::new();
+        let dealer = context.socket(zmq::DEALER)?;
+        common(&dealer)?;
+        dealer.set_ipv6(endpoint.contains('['))?;
+        dealer.set_immediate(true)?;
+        dealer.set_sndhwm(2 * MAX_FRAMES as i32)?;
+        dealer.set_rcvhwm(4 * MAX_FRAMES as i32)?;
+        dealer.connect(endpoint).map_err(|source| {
+            let endpoint = endpoint.to_owned();
+            SocketError::Connect { endpoint, source }
+        })?;
+        Ok(Self { dealer, wake: Wake::new(&context)?, endpoint: endpoint.to_owned() })
+    }
+
+    /// Something for another thread to end [`receive`](Self::receive) with.
+    ///
+    /// # Errors
+    ///
+    /// When ZeroMQ has no more sockets.
+    pub fn waker(&self) -> Result<Waker, SocketError> {
+        Ok(self.wake.waker()?)
+    }
+
+    /// Sends a request, waiting for a connection up to `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// When the request passes a bound of the dialect, nobody takes it in time, or ZeroMQ fails.
+    pub fn send(&self, request: &Request, timeout: Duration) -> Result<(), SocketError> {
+        let frames = encode_request(request)?;
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        self.dealer.set_sndtimeo(millis)?;
+        match self.dealer.send_multipart([Vec::new()].into_iter().chain(frames), 0) {
+            Ok(()) => Ok(()),
+            Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => Err(self.timeout(timeout)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for a response, a waker, or the time.
+    ///
+    /// # Errors
+    ///
+    /// When what arrives is not a response, or ZeroMQ fails.
+    pub fn receive(&self, timeout: Duration) -> Result<Incoming<Response>, SocketError> {
+        let (message, woken) = self.wake.wait(&self.dealer, timeout)?;
+        if message {
+            let frames = match receive_frames(&self.dealer) {
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(Incoming::Nothing),
+                frames => frames?.and_then(strip)?,
+            };
+            return Ok(Incoming::Message(decode_response(&frames)?));
+        }
+        Ok(if woken { Incoming::Woken } else { Incoming::Nothing })
+    }
+
+    /// Sends a request and waits for the next response.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send) and [`receive`](Self::receive), and when no response comes in time.
+    pub fn ask(&self, request: &Request, timeout: Duration) -> Result<Response, SocketError> {
+        let began = Instant::now();
+        self.send(request, timeout)?;
+        loop {
+            let left = timeout.saturating_sub(began.elapsed());
+            match self.receive(left)? {
+                Incoming::Message(response) => return Ok(response),
+                _ if began.elapsed() >= timeout => return Err(self.timeout(timeout)),
+                _ => {}
+            }
+        }
+    }
+
+    fn timeout(&self, waited: Duration) -> SocketError {
+        SocketError::Timeout { endpoint: self.endpoint.clone(), waited }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Two ends of a socket in one process.
+
+use super::*;
+
+#[test]
+fn what_other_machines_can_reach_is_refused_unless_allowed() {
+    for endpoint in ["tcp://*:0", "tcp://0.0.0.0:5555", "tcp://eth0:5555", "tcp://[::]:1"] {
+        let refused = ServerSocket::bind(endpoint, false);
+        assert!(matches!(refused, Err(SocketError::Exposed { .. })), "{endpoint}");
+    }
+    assert!(is_loopback("tcp://[::1]:5555").unwrap());
+    assert!(ServerSocket::bind("tcp://*:*", true).is_ok());
+}
+
+#[test]
+fn a_malformed_endpoint_is_an_error_that_shows_the_form() {
+    for endpoint in ["", "5555", "tcp://", "tcp://host", "tcp://host:port", "udp://h:1"] {
+        let error = is_loopback(endpoint).unwrap_err().to_string();
+        assert!(error.contains("tcp://HOST:PORT"), "{error}");
+    }
+}
+
+#[test]
+fn a_request_crosses_and_its_answer_comes_back() {
+    let server = ServerSocket::bind("tcp://127.0.0.1:*", false).unwrap();
+    let client = ClientSocket::connect(server.endpoint()).unwrap();
+    client.send(&Request::Ping { seq: 7 }, Duration::from_secs(5)).unwrap();
+    let Incoming::Message((peer, frames)) = server.receive(Duration::from_secs(5)).unwrap() else {
+        panic!("nothing arrived");
+    };
+    let request = crate::decode_request(&frames.unwrap()).unwrap();
+    assert_eq!(request, Request::Ping { seq: 7 });
+    assert!(server.send(&peer, &Response::Pong { seq: 7 }).unwrap());
+    let Incoming::Message(response) = client.receive(Duration::from_secs(5)).unwrap() else {
+        panic!("nothing came back");
+    };
+    assert_eq!(response, Response::Pong { seq: 7 });
+    assert!(!server.send(&Peer(vec![9]), &Response::Goodbye).unwrap(), "nobody has this name");
+}
+
+#[test]
+fn too_many_frames_are_an_error_and_the_socket_lives_on() {
+    let server = ServerSocket::bind("tcp://127.0.0.1:*", false).unwrap();
+    let client = ClientSocket::connect(server.endpoint()).unwrap();
+    client.dealer.send_multipart(vec![Vec::new(); 100], 0).unwrap();
+    let Incoming::Message((_, frames)) = server.receive(Duration::from_secs(5)).unwrap() else {
+        panic!("nothing arrived");
+    };
+    assert!(matches!(frames, Err(WireError::TooLarge { .. })));
+    client.send(&Request::Status, Duration::from_secs(5)).unwrap();
+    let next = server.receive(Duration::from_secs(5)).unwrap();
+    assert!(matches!(next, Incoming::Message((_, Ok(_)))));
+}
+
+#[test]
+fn nobody_there_is_a_timeout_not_a_hang() {
+    let client = ClientSocket::connect("tcp://127.0.0.1:9").unwrap();
+    let error = client.ask(&Request::Status, Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(error, SocketError::Timeout { .. }), "{error}");
+}
+
+#[test]
+fn a_waker_ends_the_wait() {
+    let server = ServerSocket::bind("tcp://127.0.0.1:*", false).unwrap();
+    let waker = server.waker().unwrap();
+    let thread = std::thread::spawn(move || waker.wake());
+    let event = server.receive(Duration::from_secs(30)).unwrap();
+    assert!(matches!(event, Incoming::Woken));
+    thread.join().unwrap();
+}
