@@ -1,0 +1,360 @@
+//! A software rasteriser: triangles to a picture, on one core, the same bits everywhere.
+//!
+//! Each triangle is drawn into a buffer of depth and identity with four samples a pixel; each
+//! pixel then shades every triangle it sees once. Light is a sun with a shadow map, a sky, and a
+//! highlight. The floor and the wall are computed, not drawn. The kept crates that rasterise in
+//! software draw one sample a pixel through a vertex pipeline of their own and have no shadow
+//! pass, so little of them would have been used.
+
+use nalgebra::{Isometry3, Point3, Vector3};
+
+use crate::mesh::Mesh;
+use crate::shade::{Ground, Light, Surface, encode, shade};
+use crate::shadow::ShadowMap;
+use crate::texture::Texture;
+
+/// Depth of what is too far to measure, in metres.
+pub const FAR_M: f32 = 5.0;
+
+const NEAR_M: f32 = 0.02;
+/// Samples along each side of a pixel.
+const SAMPLES: usize = 2;
+const NOTHING: u32 = u32::MAX;
+
+/// What a body is made of.
+#[derive(Debug, Clone)]
+pub struct Material {
+    /// Its colours.
+    pub texture: Texture,
+    /// How much it shines, from 0 to 1.
+    pub gloss: f32,
+}
+
+/// A body somewhere.
+#[derive(Debug, Clone)]
+pub struct Body {
+    /// Its shape.
+    pub mesh: Mesh,
+    /// Index of its material.
+    pub material: usize,
+    /// Where it is.
+    pub pose: Isometry3<f32>,
+}
+
+/// A pinhole camera: x right, y down, z forward.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Camera {
+    /// Where it is and how it is turned.
+    pub world_from_camera: Isometry3<f32>,
+    /// Vertical angle of view.
+    pub fov_rad: f32,
+}
+
+impl Camera {
+    /// A camera at `eye` with `target` in the middle of its picture and `up` upwards in it.
+    pub fn look_at(eye: Point3<f32>, target: Point3<f32>, up: &Vector3<f32>, fov_rad: f32) -> Self {
+        // `face_towards` has z forward and y up; a half turn about z puts y down.
+        let facing = Isometry3::face_towards(&eye, &target, up);
+        let turn =
+            nalgebra::UnitQuaternion::from_axis_angle(&Vector3::z_axis(), std::f32::consts::PI);
+        Self { world_from_camera: facing * turn, fov_rad }
+    }
+}
+
+/// Everything that can be seen.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The bodies.
+    pub bodies: Vec<Body>,
+    /// What they are made of.
+    pub materials: Vec<Material>,
+    /// The floor and the wall.
+    pub ground: Ground,
+    /// The light.
+    pub light: Light,
+}
+
+/// A picture, and the depth of each of its pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// sRGB bytes, row by row.
+    pub rgb: Vec<u8>,
+    /// Depth along the camera's axis in metres, row by row; [`FAR_M`] where nothing is nearer.
+    pub depth_m: Vec<f32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Corner {
+    world: Point3<f32>,
+    normal: Vector3<f32>,
+    uv: [f32; 2],
+    camera: Point3<f32>,
+}
+
+/// A triangle on the screen. Every weight is linear in screen x and y.
+#[derive(Debug, Clone)]
+struct Face {
+    corners: [Corner; 3],
+    material: usize,
+    /// Each corner's share of 1/z at (x, y) is `a * x + b * y + c`, perspective included.
+    weights: [[f32; 3]; 3],
+}
+
+/// Reusable buffers for pictures of one size.
+#[derive(Debug, Clone)]
+pub struct Renderer {
+    width: usize,
+    height: usize,
+    nearness: Vec<f32>,
+    owner: Vec<u32>,
+    faces: Vec<Face>,
+    shadow: ShadowMap,
+}
+
+impl Renderer {
+    /// Buffers for pictures of this size.
+    ///
+    /// # Panics
+    ///
+    /// When a side is zero.
+    pub fn new(width: usize, height: usize) -> Self {
+        assert!(width > 0 && height > 0, "a picture needs at least one pixel");
+        let samples = width * height * SAMPLES * SAMPLES;
+        Self {
+            width,
+            height,
+            nearness: vec![0.0; samples],
+            owner: vec![NOTHING; samples],
+            faces: Vec::new(),
+            shadow: ShadowMap::default(),
+        }
+    }
+
+    /// Draws the shadows of a world; every view of it can then be [drawn](Self::draw).
+    pub fn cast_shadows(&mut self, world: &World) {
+        self.shadow.cast(&world.light, &world.bodies);
+    }
+
+    /// Draws a world whose shadows have been [cast](Self::cast_shadows).
+    pub fn draw(&mut self, world: &World, camera: &Camera) -> Frame {
+        self.nearness.fill(0.0);
+        self.owner.fill(NOTHING);
+        self.faces.clear();
+        let (width, height) = ((self.width * SAMPLES) as f32, (self.height * SAMPLES) as f32);
+        let focal = height / 2.0 / (camera.fov_rad / 2.0).tan();
+        let camera_from_world = camera.world_from_camera.inverse();
+        let mut corners = Vec::new();
+        for body in &world.bodies {
+            corners.clear();
+            corners.extend(body.mesh.vertices.iter().map(|vertex| {
+                let place = body.pose * vertex.position;
+                Corner {
+                    world: place,
+                    normal: body.pose * vertex.normal,
+                    uv: vertex.uv,
+                    camera: camera_from_world * place,
+                }
+            }));
+            for triangle in &body.mesh.triangles {
+                let [a, b, c] = triangle.map(|i| corners[i as usize]);
+                // Seen from behind: every body is closed.
+                let normal = (b.camera - a.camera).cross(&(c.camera - a.camera));
+                if normal.dot(&a.camera.coords) >= 0.0 {
+                    continue;
+                }
+                let (polygon, count) = clip([a, b, c]);
+                for i in 2..count {
+                    let face = [polygon[0], polygon[i - 1], polygon[i]];
+                    self.fill(face, body.material, focal, [width, height]);
+                }
+            }
+        }
+        self.resolve(world, camera, focal)
+    }
+
+    /// Draws one triangle into the buffers.
+    fn fill(&mut self, corners: [Corner; 3], material: usize, focal: f32, size: [f32; 2]) {
+        let screen = corners.map(|c| {
+            let scale = focal / c.camera.z;
+            [c.camera.x * scale + size[0] / 2.0, c.camera.y * scale + size[1] / 2.0]
+        });
+        let [p, q, r] = screen;
+        let area = (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]);
+        if area.abs() < 1e-6 {
+            return;
+        }
+        let edge = |from: [f32; 2], to: [f32; 2]| {
+            let (a, b) = ((from[1] - to[1]) / area, (to[0] - from[0]) / area);
+            [a, b, -(a * from[0] + b * from[1])]
+        };
+        let edges = [edge(q, r), edge(r, p), edge(p, q)];
+        let low = |axis: usize| p[axis].min(q[axis]).min(r[axis]);
+        let high = |axis: usize| p[axis].max(q[axis]).max(r[axis]);
+        // Sample centres lie at halves.
+        let first = |axis: usize| (low(axis) - 0.5).ceil().max(0.0) as usize;
+        let end = |axis: usize| ((high(axis) - 0.5).floor() + 1.0).clamp(0.0, size[axis]) as usize;
+        let (x0, x1, y0, y1) = (first(0), end(0), first(1), end(1));
+        if x0 >= x1 || y0 >= y1 {
+            return;
+        }
+        let weights: [[f32; 3]; 3] =
+            std::array::from_fn(|i| edges[i].map(|term| term / corners[i].camera.z));
+        let near: [f32; 3] = std::array::from_fn(|j| weights.iter().map(|w| w[j]).sum());
+        let id = self.faces.len() as u32;
+        let stride = self.width * SAMPLES;
+        let mut seen = false;
+        for y in y0..y1 {
+            let fy = y as f32 + 0.5;
+            // The span of the row on which all three edges are positive.
+            let (mut left, mut right) = (x0 as f32 + 0.5, x1 as f32 - 0.5);
+            let mut empty = false;
+            for [a, b, c] in edges {
+                let at = b * fy + c;
+                if a > 0.0 {
+                    left = left.max(-at / a);
+                } else if a < 0.0 {
+                    right = right.min(at / -a);
+                } else if at < 0.0 {
+                    empty = true;
+                }
+            }
+            if empty || left > right {
+                continue;
+            }
+            let (from, to) = ((left - 0.5).ceil() as usize, (right - 0.5).floor() as usize + 1);
+            let row = y * stride;
+            let mut nearness = near[0] * (from as f32 + 0.5) + near[1] * fy + near[2];
+            let range = row + from..row + to.min(x1);
+            if range.is_empty() {
+                continue;
+            }
+            let owners = &mut self.owner[range.clone()];
+            for (stored, owner) in self.nearness[range].iter_mut().zip(owners) {
+                if nearness > *stored {
+                    *stored = nearness;
+                    *owner = id;
+                    seen = true;
+                }
+                nearness += near[0];
+            }
+        }
+        if seen {
+            self.faces.push(Face { corners, material, weights });
+        }
+    }
+
+    /// Shades what the buffers hold.
+    fn resolve(&self, world: &World, camera: &Camera, focal: f32) -> Frame {
+        let stride = self.width * SAMPLES;
+        let eye = Point3::from(camera.world_from_camera.translation.vector);
+        let mut rgb = Vec::with_capacity(self.width * self.height * 3);
+        let mut depth_m = Vec::with_capacity(self.width * self.height);
+        let ray = |x: f32, y: f32| {
+            let (w, h) = (stride as f32 / 2.0, (self.height * SAMPLES) as f32 / 2.0);
+            camera.world_from_camera * Vector3::new((x - w) / focal, (y - h) / focal, 1.0)
+        };
+        for y in 0..self.height {
+            for x in 0..self.width {
+                let at: [usize; 4] = std::array::from_fn(|i| {
+                    (y * SAMPLES + i / SAMPLES) * stride + x * SAMPLES + i % SAMPLES
+                });
+                let owners = at.map(|sample| self.owner[sample]);
+                let (mut light, mut nearest) = ([0.0; 3], 0.0_f32);
+                let mut done = [false; 4];
+                for first in 0..4 {
+                    if done[first] {
+                        continue;
+                    }
+                    // The mean place of the samples that see this triangle.
+                    let (mut count, mut sx, mut sy) = (0.0, 0.0, 0.0);
+                    for i in first..4 {
+                        if owners[i] == owners[first] {
+                            done[i] = true;
+                            count += 1.0;
+                            sx += (i % SAMPLES) as f32 + 0.5;
+                            sy += (i / SAMPLES) as f32 + 0.5;
+                        }
+                    }
+                    let px = (x * SAMPLES) as f32 + sx / count;
+                    let py = (y * SAMPLES) as f32 + sy / count;
+                    let (colour, nearness) = if owners[first] == NOTHING {
+                        let direction = ray(px, py);
+                        let (colour, far) =
+                            world.ground.shade(&eye, &direction, focal, &world.light, &self.shadow);
+                        (colour, 1.0 / far)
+                    } else {
+                        self.shade_face(
+                            &self.faces[owners[first] as usize],
+                            px,
+                            py,
+                            world,
+                            &eye,
+                            focal,
+                        )
+                    };
+                    nearest = nearest.max(nearness);
+                    for (sum, c) in light.iter_mut().zip(colour) {
+                        *sum += c * count / 4.0;
+                    }
+                }
+                rgb.extend(light.map(encode));
+                depth_m.push(if nearest > 1.0 / FAR_M { 1.0 / nearest } else { FAR_M });
+            }
+        }
+        Frame { rgb, depth_m }
+    }
+
+    fn shade_face(
+        &self,
+        face: &Face,
+        x: f32,
+        y: f32,
+        world: &World,
+        eye: &Point3<f32>,
+        focal: f32,
+    ) -> ([f32; 3], f32) {
+        let shares = face.weights.map(|[a, b, c]| (a * x + b * y + c).max(0.0));
+        let nearness = shares.iter().sum::<f32>().max(1e-6);
+        let [i, j, k] = shares.map(|share| share / nearness);
+        let [a, b, c] = &face.corners;
+        let place = a.world.coords * i + b.world.coords * j + c.world.coords * k;
+        let normal = (a.normal * i + b.normal * j + c.normal * k).normalize();
+        let uv = [0, 1].map(|axis| a.uv[axis] * i + b.uv[axis] * j + c.uv[axis] * k);
+        let to_eye = (eye - Point3::from(place)).normalize();
+        let slant = normal.dot(&to_eye).max(0.2);
+        let footprint = SAMPLES as f32 / (focal * nearness * slant);
+        let material = &world.materials[face.material];
+        let surface = Surface {
+            place: Point3::from(place),
+            normal,
+            albedo: material.texture.sample(uv, footprint),
+            gloss: material.gloss,
+        };
+        (shade(&surface, &to_eye, &world.light, &self.shadow), nearness)
+    }
+}
+
+/// Cuts a triangle at the near plane: up to four corners, and how many there are.
+fn clip(corners: [Corner; 3]) -> ([Corner; 4], usize) {
+    let mut kept = [corners[0]; 4];
+    let mut count = 0;
+    for i in 0..3 {
+        let (here, next) = (corners[i], corners[(i + 1) % 3]);
+        let (inside, next_inside) = (here.camera.z >= NEAR_M, next.camera.z >= NEAR_M);
+        if inside {
+            kept[count] = here;
+            count += 1;
+        }
+        if inside != next_inside {
+            let t = (NEAR_M - here.camera.z) / (next.camera.z - here.camera.z);
+            kept[count] = Corner {
+                world: here.world + (next.world - here.world) * t,
+                normal: here.normal + (next.normal - here.normal) * t,
+                uv: [0, 1].map(|k| here.uv[k] + (next.uv[k] - here.uv[k]) * t),
+                camera: here.camera + (next.camera - here.camera) * t,
+            };
+            count += 1;
+        }
+    }
+    (kept, count)
+}
