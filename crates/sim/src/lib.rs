@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 pub use cabinet::Cabinet;
 pub use handle::{Handle, HandleKind, Piece};
 pub use instances::{CameraPlan, Instance, LightPlan, num_instances};
-pub use record::{Demonstration, Noise, record_episode};
+pub use record::{Demonstration, Noise, play_episode, record_episode};
 pub use shade::{Ground, Light};
 pub use simulator::{ACTION_DIM, SimOptions, SimState, SimView, Simulator};
 

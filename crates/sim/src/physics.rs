@@ -11,8 +11,8 @@
 //!
 //! A finger stops where it meets the handle. Once both fingers have met it and still want to
 //! close, friction holds: a spring between hand and handle, up to a largest force, past which
-//! the hand slips along it. Opening the fingers, or leaving the handle, lets go. A finger behind
-//! a handle also pulls without any grip, by contact alone.
+//! the hand slips along it. Opening the fingers, or slipping too far, lets go. A finger behind a
+//! handle also pulls without any grip, by contact alone.
 
 use nalgebra::{Isometry3, Point3, Vector3, Vector6};
 use rapier3d::math::{Pose, Rotation, Vector};
@@ -27,7 +27,7 @@ use rapier3d::prelude::{
 use crate::Task;
 use crate::cabinet::Cabinet;
 use crate::handle::Piece;
-use crate::kinematics::{Arm, ArmPose, Joints, Part};
+use crate::kinematics::{Arm, ArmPose, Joints, NUM_JOINTS, Part};
 use crate::mesh::Solid;
 
 /// Simulated instants per control period.
@@ -40,6 +40,10 @@ const YIELD: f64 = 0.6;
 const GRIP_N_M: f64 = 2000.0;
 const GRIP_NS_M: f64 = 40.0;
 const GRIP_MAX_N: f64 = 30.0;
+/// How much of the spring's stretch the arm gives way in one instant.
+const GRIP_YIELD: f64 = 0.25;
+/// How far the hand may slip along the handle before it has lost it.
+const SLIP_MAX_M: f64 = 0.03;
 /// How much further than it is a gripper must want to close to hold.
 const SQUEEZE: f64 = 0.02;
 
@@ -58,9 +62,11 @@ pub(crate) struct Physics {
     panel_body: RigidBodyHandle,
 }
 
-/// Where on the handle the hand holds, in the panel's frame, and the last stretch.
+/// Where on the handle the hand took hold and where it holds now, in the panel's frame, and how
+/// far it is from there.
 #[derive(Debug, Clone, Copy)]
 struct Grip {
+    taken: Point3<f64>,
     anchor: Point3<f64>,
     stretch: Vector3<f64>,
 }
@@ -177,7 +183,7 @@ impl Physics {
         let panel = self.cabinet.panel_pose(self.opening());
         let limit = arm.gripper_speed_hz() * dt;
         let tried = self.gripper + (wanted - self.gripper).clamp(-limit, limit);
-        let mut pose = arm.pose(&self.joints, tried);
+        let pose = arm.pose(&self.joints, tried);
         let mut touches = self.touches(&pose, &panel);
         let across = pose.tcp * Vector3::y();
         let squeezed = |touches: &[Touch], part: Part, outwards: f64| {
@@ -189,19 +195,19 @@ impl Physics {
         };
         let left = squeezed(&touches, Part::FingerLeft, 1.0);
         let right = squeezed(&touches, Part::FingerRight, -1.0);
-        let between = left > 0.0 && right > 0.0;
-        let holds = between && wanted > self.gripper + SQUEEZE;
+        let closes = wanted > self.gripper + SQUEEZE;
+        if !closes {
+            self.grip = None;
+        } else if self.grip.is_none() && left > 0.0 && right > 0.0 {
+            let tcp = Point3::from(pose.tcp.translation.vector);
+            let anchor = panel.inverse() * tcp;
+            self.grip = Some(Grip { taken: anchor, anchor, stretch: Vector3::zeros() });
+        }
         let mut push = Vector3::zeros();
-        if holds {
-            // Both fingers stand on the handle: they stop there, and the hand centres itself.
-            if left.min(right) > 0.001 {
-                self.gripper = (self.gripper - 0.5 * limit).max(0.0);
-            }
-            push = across * ((left - right) / 2.0 * YIELD);
-            touches.retain(|t| {
-                let finger = t.part != Part::Link(arm.joints().len());
-                !(finger && t.on == Touched::Handle && t.normal.dot(&across).abs() > 0.5)
-            });
+        if self.grip.is_some() {
+            // The fingers stay where they met the handle; the grip stands for their contact.
+            touches.retain(|t| t.on != Touched::Handle || t.part == Part::Link(NUM_JOINTS));
+            push = self.hold(&pose, &panel, dt);
         } else {
             self.gripper = tried;
         }
@@ -219,35 +225,29 @@ impl Physics {
                 *angle += step;
             }
             arm.clamp(&mut self.joints);
-            pose = arm.pose(&self.joints, self.gripper);
         }
-        self.hold(holds, &pose, &panel, dt);
         self.world.step();
     }
 
-    /// Friction between the fingers and the handle.
-    fn hold(&mut self, holds: bool, pose: &ArmPose, panel: &Isometry3<f64>, dt: f64) {
-        if !holds {
-            self.grip = None;
-            return;
-        }
+    /// Friction between the fingers and the handle: pulls the panel, and says how far the arm
+    /// gives way to it.
+    fn hold(&mut self, pose: &ArmPose, panel: &Isometry3<f64>, dt: f64) -> Vector3<f64> {
+        let Some(mut grip) = self.grip else { return Vector3::zeros() };
         let tcp = Point3::from(pose.tcp.translation.vector);
-        let fresh = Grip { anchor: panel.inverse() * tcp, stretch: Vector3::zeros() };
-        let mut grip = self.grip.unwrap_or(fresh);
         let stretch = tcp - panel * grip.anchor;
         let mut force = stretch * GRIP_N_M + (stretch - grip.stretch) * (GRIP_NS_M / dt);
         grip.stretch = stretch;
-        if force.norm() > GRIP_MAX_N {
+        let bearable = GRIP_MAX_N / GRIP_N_M;
+        if stretch.norm() > bearable {
             // It slips: the anchor follows until the spring is as long as friction bears.
-            force *= GRIP_MAX_N / force.norm();
-            let bearable = GRIP_MAX_N / GRIP_N_M;
-            if stretch.norm() > bearable {
-                grip.stretch = stretch * (bearable / stretch.norm());
-                grip.anchor = panel.inverse() * (tcp - grip.stretch);
-            }
+            grip.stretch = stretch * (bearable / stretch.norm());
+            grip.anchor = panel.inverse() * (tcp - grip.stretch);
         }
+        force *= (GRIP_MAX_N / force.norm().max(1e-9)).min(1.0);
         self.world.push(self.panel_body, &force, &tcp);
-        self.grip = Some(grip);
+        let lost = (grip.anchor - grip.taken).norm() > SLIP_MAX_M;
+        self.grip = (!lost).then_some(grip);
+        -grip.stretch * GRIP_YIELD
     }
 
     /// Every place where the hand penetrates something.

@@ -72,6 +72,30 @@ pub fn record_episode(
     Demonstration { steps, success }
 }
 
+/// Plays the episode that [`record_episode`] would record, without pictures: how many steps it
+/// has, and whether the task was achieved.
+///
+/// # Panics
+///
+/// When there is no such instance.
+pub fn play_episode(
+    simulator: &mut Simulator,
+    instance: usize,
+    seed: u64,
+    noise: &Noise,
+) -> (usize, bool) {
+    simulator.reset_blind(instance, seed);
+    let mut disturbance = Disturbance::new(noise, instance, seed);
+    let (mut steps, mut after) = (0, 0);
+    while steps < simulator.max_steps() && after < STEPS_AFTER {
+        let label = simulator.expert_action();
+        let executed = disturbance.apply(simulator, &label);
+        after += usize::from(simulator.step_blind(&executed));
+        steps += 1;
+    }
+    (steps, simulator.success())
+}
+
 /// Noise with a memory of what it is at.
 pub(crate) struct Disturbance {
     noise: Noise,
