@@ -142,9 +142,9 @@ impl Instance {
                 ambient: draw.within(0.30, 0.42) as f32,
             },
             camera: CameraPlan {
-                eye_m: [0.08 + draw.about(0.03), -0.50 + draw.about(0.03), 0.84 + draw.about(0.03)],
-                target_m: [0.60 + draw.about(0.01), 0.02 + draw.about(0.01), 0.43],
-                fov_rad: draw.within(0.70, 0.74),
+                eye_m: [0.06 + draw.about(0.03), -0.46 + draw.about(0.03), 0.80 + draw.about(0.03)],
+                target_m: [0.585 + draw.about(0.01), draw.about(0.01), 0.43],
+                fov_rad: draw.within(0.62, 0.65),
             },
             friction: match task {
                 Task::Drawer => draw.within(2.0, 4.0),

@@ -17,13 +17,17 @@
 //! ```
 
 mod cabinet;
+mod camera;
 mod draw;
+mod episode;
 mod expert;
 mod handle;
 mod instances;
 pub mod kinematics;
 pub mod mesh;
+mod options;
 mod physics;
+mod rapier;
 mod record;
 pub mod render;
 mod scene;
@@ -40,9 +44,10 @@ use serde::{Deserialize, Serialize};
 pub use cabinet::Cabinet;
 pub use handle::{Handle, HandleKind, Piece};
 pub use instances::{CameraPlan, Instance, LightPlan, num_instances};
+pub use options::{SimOptions, SimView};
 pub use record::{Demonstration, Noise, play_episode, record_episode};
 pub use shade::{Ground, Light};
-pub use simulator::{ACTION_DIM, SimOptions, SimState, SimView, Simulator};
+pub use simulator::{ACTION_DIM, SimState, Simulator};
 
 /// Why a simulator could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -15,27 +15,20 @@
 //! handle also pulls without any grip, by contact alone.
 
 use nalgebra::{Isometry3, Point3, Vector3, Vector6};
-use rapier3d::math::{Pose, Rotation, Vector};
 use rapier3d::parry::query;
-use rapier3d::prelude::{
-    CCDSolver, ColliderSet, DefaultBroadPhase, ImpulseJointSet, IntegrationParameters,
-    IslandManager, MassProperties, MotorModel, MultibodyJointSet, NarrowPhase, PhysicsPipeline,
-    PrismaticJointBuilder, RevoluteJointBuilder, RigidBodyBuilder, RigidBodyHandle, RigidBodySet,
-    SharedShape, SoftBodySet,
-};
+use rapier3d::prelude::SharedShape;
 
-use crate::Task;
 use crate::cabinet::Cabinet;
 use crate::handle::Piece;
 use crate::kinematics::{Arm, ArmPose, Joints, NUM_JOINTS, Part};
-use crate::mesh::Solid;
+use crate::rapier::{PanelWorld, from_rapier, shape, to_rapier};
 
 /// Simulated instants per control period.
 const SUBSTEPS: usize = 10;
 /// Newtons per metre of penetration.
-const CONTACT_N_M: f64 = 1500.0;
+const CONTACT_N_M: f64 = 2500.0;
 /// How much of a penetration the arm gives way in one instant.
-const YIELD: f64 = 0.6;
+const YIELD: f64 = 0.8;
 /// Friction between fingers and handle: stiffness, damping, largest force.
 const GRIP_N_M: f64 = 2000.0;
 const GRIP_NS_M: f64 = 40.0;
@@ -58,8 +51,7 @@ pub(crate) struct Physics {
     handle: Vec<(Isometry3<f64>, SharedShape)>,
     panel: (Isometry3<f64>, SharedShape),
     body: (Isometry3<f64>, SharedShape),
-    world: RapierWorld,
-    panel_body: RigidBodyHandle,
+    world: PanelWorld,
 }
 
 /// Where on the handle the hand took hold and where it holds now, in the panel's frame, and how
@@ -107,8 +99,7 @@ impl Physics {
         let handle = (handle.iter())
             .map(|(pose, solid)| shape(&(cabinet.panel_from_handle() * pose, *solid)))
             .collect();
-        let mut world = RapierWorld::new(period_secs / SUBSTEPS as f64);
-        let panel_body = world.add_panel(&cabinet, friction);
+        let world = PanelWorld::new(&cabinet, friction, period_secs / SUBSTEPS as f64);
         Self {
             panel: shape(&cabinet.panel),
             body: shape(&cabinet.body),
@@ -120,7 +111,6 @@ impl Physics {
             hand,
             handle,
             world,
-            panel_body,
         }
     }
 
@@ -146,16 +136,7 @@ impl Physics {
 
     /// How far the panel is open: metres or radians.
     pub(crate) fn opening(&self) -> f64 {
-        let pose = self.world.bodies[self.panel_body].position();
-        match self.cabinet.task() {
-            Task::Drawer => {
-                self.cabinet.panel_pose(0.0).translation.x - f64::from(pose.translation.x)
-            }
-            Task::Door => {
-                let q = pose.rotation;
-                2.0 * f64::from(q.z).atan2(f64::from(q.w)) * self.cabinet.turn()
-            }
-        }
+        self.world.opening(&self.cabinet)
     }
 
     /// Plays one control period towards these targets. What is no number holds its joint.
@@ -169,10 +150,14 @@ impl Physics {
         arm.clamp(&mut targets);
         let gripper = if gripper.is_finite() { gripper.clamp(0.0, 1.0) } else { self.gripper };
         let dt = self.period_secs / SUBSTEPS as f64;
-        for remaining in (1..=SUBSTEPS).rev() {
-            for ((angle, target), joint) in self.joints.iter_mut().zip(targets).zip(arm.joints()) {
-                let limit = joint.velocity_rad_s * dt;
-                *angle += ((target - *angle) / remaining as f64).clamp(-limit, limit);
+        // An even pace; who is held up does not rush afterwards.
+        let pace: Joints = std::array::from_fn(|i| {
+            let way = (targets[i] - self.joints[i]).abs() / SUBSTEPS as f64;
+            way.min(arm.joints()[i].velocity_rad_s * dt)
+        });
+        for _ in 0..SUBSTEPS {
+            for ((angle, target), pace) in self.joints.iter_mut().zip(targets).zip(pace) {
+                *angle += (target - *angle).clamp(-pace, pace);
             }
             self.instant(arm, gripper, dt);
         }
@@ -216,7 +201,7 @@ impl Physics {
             push += touch.normal * missing.max(0.0);
             if touch.on != Touched::Body {
                 let force = -touch.normal * (touch.depth * CONTACT_N_M);
-                self.world.push(self.panel_body, &force, &touch.place);
+                self.world.push(&force, &touch.place);
             }
         }
         if push.norm_squared() > 0.0 {
@@ -244,7 +229,7 @@ impl Physics {
             grip.anchor = panel.inverse() * (tcp - grip.stretch);
         }
         force *= (GRIP_MAX_N / force.norm().max(1e-9)).min(1.0);
-        self.world.push(self.panel_body, &force, &tcp);
+        self.world.push(&force, &tcp);
         let lost = (grip.anchor - grip.taken).norm() > SLIP_MAX_M;
         self.grip = (!lost).then_some(grip);
         -grip.stretch * GRIP_YIELD
@@ -279,136 +264,4 @@ impl Physics {
         }
         touches
     }
-}
-
-/// Rapier's parts, for the one body that moves by forces.
-struct RapierWorld {
-    pipeline: PhysicsPipeline,
-    parameters: IntegrationParameters,
-    islands: IslandManager,
-    broad_phase: DefaultBroadPhase,
-    narrow_phase: NarrowPhase,
-    bodies: RigidBodySet,
-    colliders: ColliderSet,
-    joints: ImpulseJointSet,
-    multibody_joints: MultibodyJointSet,
-    soft_bodies: SoftBodySet,
-    ccd: CCDSolver,
-}
-
-impl RapierWorld {
-    fn new(dt: f64) -> Self {
-        let parameters = IntegrationParameters { dt: dt as f32, ..Default::default() };
-        Self {
-            pipeline: PhysicsPipeline::new(),
-            parameters,
-            islands: IslandManager::new(),
-            broad_phase: DefaultBroadPhase::new(),
-            narrow_phase: NarrowPhase::new(),
-            bodies: RigidBodySet::new(),
-            colliders: ColliderSet::new(),
-            joints: ImpulseJointSet::new(),
-            multibody_joints: MultibodyJointSet::new(),
-            soft_bodies: SoftBodySet::new(),
-            ccd: CCDSolver::new(),
-        }
-    }
-
-    /// Adds the panel on its joint. Friction is a motor that wants rest and has little strength.
-    fn add_panel(&mut self, cabinet: &Cabinet, friction: f64) -> RigidBodyHandle {
-        let closed = cabinet.panel_pose(0.0);
-        let frame = self.bodies.insert(RigidBodyBuilder::fixed());
-        let (mass, inertia) = match cabinet.task() {
-            Task::Drawer => (2.0, Vector::splat(0.05)),
-            Task::Door => (3.0, Vector::splat(0.04)),
-        };
-        let panel = RigidBodyBuilder::dynamic()
-            .pose(to_rapier(&closed))
-            .additional_mass_properties(MassProperties::new(Vector::ZERO, mass, inertia))
-            .linear_damping(2.0)
-            .angular_damping(2.0)
-            .can_sleep(false);
-        let panel = self.bodies.insert(panel);
-        let at = |point: Vector3<f64>| to_rapier_vector(&point);
-        match cabinet.task() {
-            Task::Drawer => {
-                let joint = PrismaticJointBuilder::new(-Vector::X)
-                    .local_anchor1(at(closed.translation.vector))
-                    .local_anchor2(Vector::ZERO)
-                    .limits([0.0, 0.22])
-                    .motor_model(MotorModel::ForceBased)
-                    .motor_velocity(0.0, 300.0)
-                    .motor_max_force(friction as f32);
-                self.joints.insert(frame, panel, joint, true);
-            }
-            Task::Door => {
-                let hinge = cabinet.hinge();
-                let joint = RevoluteJointBuilder::new(Vector::Z * cabinet.turn() as f32)
-                    .local_anchor1(at(hinge.coords))
-                    .local_anchor2(at((closed.inverse() * hinge).coords))
-                    .limits([0.0, 1.3])
-                    .motor_model(MotorModel::ForceBased)
-                    .motor_velocity(0.0, 20.0)
-                    .motor_max_force(friction as f32);
-                self.joints.insert(frame, panel, joint, true);
-            }
-        }
-        panel
-    }
-
-    /// Adds a force for the next step.
-    fn push(&mut self, body: RigidBodyHandle, force: &Vector3<f64>, place: &Point3<f64>) {
-        let (force, place) = (to_rapier_vector(force), to_rapier_vector(&place.coords));
-        self.bodies[body].add_force_at_point(force, place, true);
-    }
-
-    fn step(&mut self) {
-        self.pipeline.step(
-            Vector::ZERO,
-            &self.parameters,
-            &mut self.islands,
-            &mut self.broad_phase,
-            &mut self.narrow_phase,
-            &mut self.bodies,
-            &mut self.colliders,
-            &mut self.joints,
-            &mut self.multibody_joints,
-            &mut self.soft_bodies,
-            &mut self.ccd,
-            &(),
-            &(),
-        );
-        for (_, body) in self.bodies.iter_mut() {
-            body.reset_forces(false);
-            body.reset_torques(false);
-        }
-    }
-}
-
-/// A solid as parry knows it, and where.
-fn shape((pose, solid): &(Isometry3<f64>, Solid)) -> (Isometry3<f64>, SharedShape) {
-    match *solid {
-        Solid::Cuboid([x, y, z]) => (*pose, SharedShape::cuboid(x as f32, y as f32, z as f32)),
-        Solid::Capsule(r, h) => (*pose, SharedShape::capsule_z(h as f32, r as f32)),
-        Solid::Ball(r) => (*pose, SharedShape::ball(r as f32)),
-        Solid::Cylinder(r, h) => {
-            // Parry's cylinders stand along y.
-            let turn = Isometry3::rotation(Vector3::x() * std::f64::consts::FRAC_PI_2);
-            (pose * turn, SharedShape::cylinder(h as f32, r as f32))
-        }
-    }
-}
-
-fn to_rapier_vector(v: &Vector3<f64>) -> Vector {
-    Vector::new(v.x as f32, v.y as f32, v.z as f32)
-}
-
-fn from_rapier(v: Vector) -> Vector3<f64> {
-    Vector3::new(f64::from(v.x), f64::from(v.y), f64::from(v.z))
-}
-
-fn to_rapier(pose: &Isometry3<f64>) -> Pose {
-    let q = pose.rotation.coords;
-    let rotation = Rotation::from_xyzw(q.x as f32, q.y as f32, q.z as f32, q.w as f32);
-    Pose::from_parts(to_rapier_vector(&pose.translation.vector), rotation)
 }

@@ -146,3 +146,60 @@ impl Disturbance {
         executed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SimOptions, Split, Task};
+
+    fn simulator(task: Task, split: Split) -> Simulator {
+        let options = SimOptions { image_size: 32, ..SimOptions::default() };
+        Simulator::new(task, split, options).unwrap()
+    }
+
+    #[test]
+    fn the_expert_opens_every_instance() {
+        for task in Task::ALL {
+            for split in Split::ALL {
+                let mut simulator = simulator(task, split);
+                for instance in 0..simulator.num_instances() {
+                    let (steps, success) =
+                        play_episode(&mut simulator, instance, 5, &Noise::none());
+                    assert!(success, "{}", simulator.instance_name(instance));
+                    assert!(steps < 45, "{} took {steps}", simulator.instance_name(instance));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_expert_recovers_from_noise() {
+        let mut simulator = simulator(Task::Drawer, Split::Train);
+        let noise = Noise::default();
+        let successes = (0..60u64)
+            .filter(|seed| play_episode(&mut simulator, (*seed % 21) as usize, *seed, &noise).1)
+            .count();
+        assert!(successes >= 58, "{successes} of 60");
+    }
+
+    #[test]
+    fn labels_are_what_the_expert_would_do_not_what_was_done() {
+        let mut simulator = simulator(Task::Drawer, Split::Train);
+        let shown = record_episode(&mut simulator, 0, 4, &Noise::default());
+        assert!(shown.success);
+        simulator.reset_blind(0, 4);
+        assert_eq!(shown.steps[0].1, simulator.expert_action());
+        // The next proprio follows the noisy action, not the label.
+        let (label, next) = (&shown.steps[0].1, &shown.steps[1].0.proprio);
+        assert!((0..NUM_JOINTS).any(|i| (label[i] - next[i]).abs() > 1e-3));
+    }
+
+    #[test]
+    fn playing_and_recording_are_the_same_episode() {
+        let mut simulator = simulator(Task::Door, Split::Heldout);
+        let noise = Noise::default();
+        let shown = record_episode(&mut simulator, 2, 9, &noise);
+        let played = play_episode(&mut simulator, 2, 9, &noise);
+        assert_eq!((shown.steps.len(), shown.success), played);
+    }
+}

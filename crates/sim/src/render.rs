@@ -8,6 +8,9 @@
 
 use nalgebra::{Isometry3, Point3, Vector3};
 
+pub use crate::camera::Camera;
+
+use crate::camera::{Corner, clip};
 use crate::mesh::Mesh;
 use crate::shade::{Ground, Light, Surface, encode, shade};
 use crate::shadow::ShadowMap;
@@ -16,7 +19,6 @@ use crate::texture::Texture;
 /// Depth of what is too far to measure, in metres.
 pub const FAR_M: f32 = 5.0;
 
-const NEAR_M: f32 = 0.02;
 /// Samples along each side of a pixel.
 const SAMPLES: usize = 2;
 const NOTHING: u32 = u32::MAX;
@@ -41,26 +43,6 @@ pub struct Body {
     pub pose: Isometry3<f32>,
 }
 
-/// A pinhole camera: x right, y down, z forward.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Camera {
-    /// Where it is and how it is turned.
-    pub world_from_camera: Isometry3<f32>,
-    /// Vertical angle of view.
-    pub fov_rad: f32,
-}
-
-impl Camera {
-    /// A camera at `eye` with `target` in the middle of its picture and `up` upwards in it.
-    pub fn look_at(eye: Point3<f32>, target: Point3<f32>, up: &Vector3<f32>, fov_rad: f32) -> Self {
-        // `face_towards` has z forward and y up; a half turn about z puts y down.
-        let facing = Isometry3::face_towards(&eye, &target, up);
-        let turn =
-            nalgebra::UnitQuaternion::from_axis_angle(&Vector3::z_axis(), std::f32::consts::PI);
-        Self { world_from_camera: facing * turn, fov_rad }
-    }
-}
-
 /// Everything that can be seen.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -81,14 +63,6 @@ pub struct Frame {
     pub rgb: Vec<u8>,
     /// Depth along the camera's axis in metres, row by row; [`FAR_M`] where nothing is nearer.
     pub depth_m: Vec<f32>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Corner {
-    world: Point3<f32>,
-    normal: Vector3<f32>,
-    uv: [f32; 2],
-    camera: Point3<f32>,
 }
 
 /// A triangle on the screen. Every weight is linear in screen x and y.
@@ -334,27 +308,78 @@ impl Renderer {
     }
 }
 
-/// Cuts a triangle at the near plane: up to four corners, and how many there are.
-fn clip(corners: [Corner; 3]) -> ([Corner; 4], usize) {
-    let mut kept = [corners[0]; 4];
-    let mut count = 0;
-    for i in 0..3 {
-        let (here, next) = (corners[i], corners[(i + 1) % 3]);
-        let (inside, next_inside) = (here.camera.z >= NEAR_M, next.camera.z >= NEAR_M);
-        if inside {
-            kept[count] = here;
-            count += 1;
-        }
-        if inside != next_inside {
-            let t = (NEAR_M - here.camera.z) / (next.camera.z - here.camera.z);
-            kept[count] = Corner {
-                world: here.world + (next.world - here.world) * t,
-                normal: here.normal + (next.normal - here.normal) * t,
-                uv: [0, 1].map(|k| here.uv[k] + (next.uv[k] - here.uv[k]) * t),
-                camera: here.camera + (next.camera - here.camera) * t,
-            };
-            count += 1;
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::texture::Look;
+
+    fn box_before_the_camera(side_m: f32) -> (World, Camera) {
+        let texture = |rgb| Texture::bake(&Look::plain(rgb, 0.0), 0);
+        let body = Body {
+            mesh: Mesh::cuboid([side_m / 2.0; 3]),
+            material: 0,
+            pose: Isometry3::translation(0.4, 0.0, 0.5),
+        };
+        let world = World {
+            bodies: vec![body],
+            materials: vec![Material { texture: texture([0.9, 0.1, 0.1]), gloss: 0.0 }],
+            ground: Ground { floor: texture([0.1, 0.1, 0.9]), wall: [0.2; 3], wall_x_m: 2.0 },
+            light: Light {
+                toward: Vector3::new(-1.0, 0.0, 1.0).normalize(),
+                rgb: [1.0; 3],
+                ambient: 0.3,
+            },
+        };
+        let camera = Camera::look_at(
+            Point3::new(-0.6, 0.0, 0.5),
+            Point3::new(0.4, 0.0, 0.5),
+            &Vector3::z(),
+            1.0,
+        );
+        (world, camera)
     }
-    (kept, count)
+
+    fn draw(world: &World, camera: &Camera) -> Frame {
+        let mut renderer = Renderer::new(32, 32);
+        renderer.cast_shadows(world);
+        renderer.draw(world, camera)
+    }
+
+    #[test]
+    fn a_box_is_where_it_is_and_as_far_as_it_is() {
+        let (world, camera) = box_before_the_camera(0.2);
+        let frame = draw(&world, &camera);
+        let middle = 16 * 32 + 16;
+        assert!((frame.depth_m[middle] - 0.9).abs() < 1e-3, "{}", frame.depth_m[middle]);
+        let [r, g, b] = [0, 1, 2].map(|c| frame.rgb[middle * 3 + c]);
+        assert!(r / 2 > g && r / 2 > b, "{r} {g} {b}");
+        // 0.2 m at 0.9 m is 6.5 pixels of 32 at a tangent of 0.546 for 16, and its border.
+        let red = frame.rgb.chunks_exact(3).filter(|p| p[0] / 2 > p[2]).count();
+        assert!((36..=64).contains(&red), "{red} red pixels");
+    }
+
+    #[test]
+    fn a_body_that_crosses_the_camera_is_cut_not_dropped() {
+        let (mut world, camera) = box_before_the_camera(0.2);
+        // A long beam from behind the camera to well before it, below its axis.
+        world.bodies[0].mesh = Mesh::cuboid([2.0, 0.3, 0.02]);
+        world.bodies[0].pose = Isometry3::translation(0.4, 0.0, 0.4);
+        let frame = draw(&world, &camera);
+        let bottom = 31 * 32 + 16;
+        assert!(frame.rgb[bottom * 3] / 2 > frame.rgb[bottom * 3 + 2]);
+        assert!(frame.depth_m[bottom] < 0.3, "{}", frame.depth_m[bottom]);
+    }
+
+    #[test]
+    fn the_floor_is_darker_where_the_sun_does_not_reach() {
+        let (mut world, mut camera) = box_before_the_camera(0.2);
+        world.light.toward = Vector3::new(-0.1, 0.0, 1.0).normalize();
+        let (eye, target) = (Point3::new(0.2, 0.0, 1.6), Point3::new(0.45, 0.0, 0.0));
+        camera = Camera::look_at(eye, target, &Vector3::x(), camera.fov_rad);
+        let lit =
+            |world: &World| draw(world, &camera).rgb.iter().map(|b| u64::from(*b)).sum::<u64>();
+        let shadowed = lit(&world);
+        world.bodies[0].pose = Isometry3::translation(0.4, 3.0, 0.5);
+        assert!(shadowed < lit(&world));
+    }
 }

@@ -1,65 +1,21 @@
 //! The simulator: resets, steps and pictures, behind [`Environment`].
 
-use engraft_core::{
-    DepthImage, Dimension, Environment, Observation, RgbImage, RobotSpec, Transition, View,
-    ViewSpec,
-};
-use nalgebra::{Isometry3, Point3, Translation3, UnitQuaternion, Vector3};
+use engraft_core::{DepthImage, Environment, Observation, RgbImage, RobotSpec, Transition, View};
+use nalgebra::{Isometry3, Point3, Vector3};
 use serde::{Deserialize, Serialize};
 
-use crate::cabinet::Cabinet;
-use crate::draw::Draw;
+use crate::episode::Episode;
 use crate::expert;
 use crate::instances::{Instance, num_instances};
 use crate::kinematics::{Arm, Joints, NUM_JOINTS};
-use crate::physics::Physics;
+use crate::options::{SimOptions, SimView};
 use crate::render::{Camera, Frame, Renderer};
-use crate::scene::Scene;
 use crate::{SimError, Split, Task};
 
 /// Width of an action and of proprio: six joints and the gripper.
 pub const ACTION_DIM: usize = NUM_JOINTS + 1;
 
-const CONTROL_HZ: f64 = 10.0;
 const MAX_STEPS: usize = 70;
-
-/// A camera of the simulator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SimView {
-    /// Over the arm's shoulder.
-    Front,
-    /// On the hand, looking past the fingers.
-    Wrist,
-}
-
-impl SimView {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Front => "front",
-            Self::Wrist => "wrist",
-        }
-    }
-}
-
-/// What a simulator shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SimOptions {
-    /// Side of every picture in pixels.
-    pub image_size: usize,
-    /// The cameras, in order.
-    pub views: Vec<SimView>,
-    /// Whether they measure depth.
-    pub depth: bool,
-}
-
-impl Default for SimOptions {
-    fn default() -> Self {
-        Self { image_size: 96, views: vec![SimView::Front], depth: false }
-    }
-}
 
 /// The true state, which no camera shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,16 +50,6 @@ pub struct Simulator {
     episode: Episode,
 }
 
-/// What a reset makes.
-struct Episode {
-    instance: usize,
-    physics: Physics,
-    scene: Scene,
-    front: Camera,
-    step: usize,
-    success: bool,
-}
-
 impl Simulator {
     /// A simulator of one task's instances of one split, reset to the first with seed 0.
     ///
@@ -111,21 +57,14 @@ impl Simulator {
     ///
     /// When the options ask for pictures that cannot be.
     pub fn new(task: Task, split: Split, options: SimOptions) -> Result<Self, SimError> {
+        options.check()?;
         let size = options.image_size;
-        if !(16..=1024).contains(&size) {
-            return Err(SimError::ImageSize { found: size });
-        }
-        let names: Vec<_> = options.views.iter().map(|view| view.name()).collect();
-        let twice = (1..names.len()).any(|i| names[..i].contains(&names[i]));
-        if names.is_empty() || twice {
-            return Err(SimError::Views { found: names.join(", ") });
-        }
         let arm = Arm::embedded()?;
         let instances: Vec<_> = (0..num_instances(task, split))
             .map(|index| Instance::new(task, split, index))
             .collect();
         let episode = Episode::begin(&arm, &instances[0], 0);
-        let spec = robot_spec(&arm, &options);
+        let spec = options.robot_spec(&arm);
         let renderer = Renderer::new(size, size);
         Ok(Self { task, options, spec, arm, instances, renderer, episode })
     }
@@ -269,81 +208,8 @@ impl Simulator {
     }
 }
 
-impl Episode {
-    fn begin(arm: &Arm, instance: &Instance, seed: u64) -> Self {
-        let words = [instance.task as u64, instance.split as u64, instance.index as u64, seed];
-        let mut draw = Draw::new(words);
-        let shift = [draw.about(0.02), draw.about(0.04), draw.about(0.03)];
-        let cabinet = Cabinet::new(instance, shift);
-        let start = start_pose(instance.task, &mut draw);
-        let roll = match instance.task {
-            Task::Drawer => std::f64::consts::FRAC_PI_2,
-            Task::Door => 0.0,
-        };
-        let (joints, _) = arm.reach(&start, &[0.0, -0.5, 0.7, -0.2, 0.0, roll]);
-        let handle = instance.handle.pieces();
-        let friction = instance.friction;
-        let eye = instance.camera.eye_m.map(|x| (x + draw.about(0.008)) as f32);
-        let target = instance.camera.target_m.map(|x| (x + draw.about(0.006)) as f32);
-        let fov = instance.camera.fov_rad as f32;
-        let front = Camera::look_at(eye.into(), target.into(), &Vector3::z(), fov);
-        let light = [draw.about(0.1), draw.about(0.15), draw.about(0.1)];
-        let brightness = draw.within(0.93, 1.07) as f32;
-        let scene = Scene::new(arm, instance, &cabinet, light, brightness);
-        let physics = Physics::new(arm, cabinet, &handle, friction, joints, 1.0 / CONTROL_HZ);
-        Self { instance: instance.index, physics, scene, front, step: 0, success: false }
-    }
-
-    fn place(&mut self, arm: &Arm) {
-        let pose = arm.pose(self.physics.joints(), self.physics.gripper());
-        let panel = self.physics.cabinet().panel_pose(self.physics.opening());
-        self.scene.place(&pose, &panel);
-    }
-}
-
-/// Where the hand is when an episode begins.
-fn start_pose(task: Task, draw: &mut Draw) -> Isometry3<f64> {
-    let place = [0.46 + draw.about(0.03), draw.about(0.05), 0.44 + draw.about(0.04)];
-    let tilt = Vector3::new(draw.about(0.06), draw.about(0.08), draw.about(0.10));
-    let roll = match task {
-        Task::Drawer => std::f64::consts::FRAC_PI_2,
-        Task::Door => 0.0,
-    };
-    Isometry3::from_parts(
-        Translation3::from(Vector3::from(place)),
-        UnitQuaternion::from_scaled_axis(tilt)
-            * UnitQuaternion::from_axis_angle(&Vector3::x_axis(), roll),
-    )
-}
-
 fn picture(width: usize, height: usize, rgb: Vec<u8>) -> RgbImage {
     RgbImage::new(width, height, rgb).expect("a frame has its own size")
-}
-
-fn robot_spec(arm: &Arm, options: &SimOptions) -> RobotSpec {
-    let size = options.image_size;
-    let views = (options.views.iter())
-        .map(|view| ViewSpec {
-            name: view.name().to_owned(),
-            width: size,
-            height: size,
-            depth: options.depth,
-        })
-        .collect();
-    let mut dimensions: Vec<_> = (arm.joints().iter())
-        .map(|joint| {
-            Dimension::new(&joint.name, "rad")
-                .within(joint.lower_rad as f32, joint.upper_rad as f32)
-        })
-        .collect();
-    dimensions.push(Dimension::new("gripper", "1").within(0.0, 1.0));
-    RobotSpec {
-        name: "engraft-arm".to_owned(),
-        control_hz: CONTROL_HZ as f32,
-        views,
-        proprio: dimensions.clone(),
-        actions: dimensions,
-    }
 }
 
 impl Environment for Simulator {
@@ -375,5 +241,151 @@ impl Environment for Simulator {
     fn step(&mut self, action: &[f32]) -> Transition {
         let success = self.step_blind(action);
         Transition { observation: self.observe(), success }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::Translation3;
+
+    use super::*;
+
+    fn simulator(task: Task, options: SimOptions) -> Simulator {
+        Simulator::new(task, Split::Train, options).unwrap()
+    }
+
+    fn small() -> SimOptions {
+        SimOptions { image_size: 32, ..SimOptions::default() }
+    }
+
+    #[test]
+    fn the_same_seed_and_actions_give_the_same_observations_bit_for_bit() {
+        let options =
+            SimOptions { depth: true, views: vec![SimView::Front, SimView::Wrist], ..small() };
+        let play = |simulator: &mut Simulator| {
+            let mut seen = vec![simulator.reset(3, 11)];
+            for _ in 0..30 {
+                let action = simulator.expert_action();
+                seen.push(simulator.step(&action).observation);
+            }
+            seen
+        };
+        let mut first = simulator(Task::Door, options.clone());
+        let once = play(&mut first);
+        assert!(once == play(&mut first), "a reset leaves something behind");
+        assert!(once == play(&mut simulator(Task::Door, options)), "two simulators differ");
+    }
+
+    #[test]
+    fn another_seed_or_instance_is_another_episode() {
+        let mut simulator = simulator(Task::Drawer, small());
+        let first = simulator.reset(0, 1);
+        assert_ne!(first.proprio, simulator.reset(0, 2).proprio);
+        assert_ne!(first.views[0].rgb, simulator.reset(1, 1).views[0].rgb);
+        assert_eq!(first, simulator.reset(0, 1));
+    }
+
+    #[test]
+    fn the_arm_is_seen_to_move() {
+        let mut simulator = simulator(Task::Drawer, small());
+        let before = simulator.reset(0, 1);
+        let action = simulator.expert_action();
+        let after = simulator.step(&action).observation;
+        assert_ne!(before.views[0].rgb, after.views[0].rgb);
+        let moved = |i: usize| (before.proprio[i] - after.proprio[i]).abs();
+        assert!((0..NUM_JOINTS).any(|i| moved(i) > 0.005));
+    }
+
+    #[test]
+    fn an_action_out_of_reach_is_followed_at_the_joints_own_speed() {
+        let mut simulator = simulator(Task::Drawer, small());
+        let before = simulator.reset(0, 1).proprio;
+        simulator.step_blind(&[f32::MAX, f32::NAN, 9.0, -9.0, f32::INFINITY, 0.0, 2.0]);
+        let after = simulator.proprio();
+        // A tenth of a second at 1.6 rad/s; what is no finite number holds its joint.
+        let moved: Vec<_> = after.iter().zip(&before).map(|(b, a)| b - a).collect();
+        assert!((moved[0] - 0.16).abs() < 1e-6, "{moved:?}");
+        assert_eq!(moved[1], 0.0);
+        assert!((moved[2] - 0.16).abs() < 1e-6 && (moved[3] + 0.16).abs() < 1e-6, "{moved:?}");
+        assert_eq!(moved[4], 0.0);
+        assert!((moved[6] - 0.2).abs() < 1e-6, "{moved:?}");
+    }
+
+    #[test]
+    fn a_short_action_holds_the_joints_it_leaves_out() {
+        let mut simulator = simulator(Task::Drawer, small());
+        let before = simulator.reset(0, 1).proprio;
+        simulator.step_blind(&[]);
+        for (a, b) in before.iter().zip(simulator.proprio()) {
+            assert!((a - b).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn nothing_opens_by_itself_or_by_an_open_hand() {
+        let mut simulator = simulator(Task::Drawer, small());
+        simulator.reset(0, 1);
+        for _ in 0..60 {
+            let mut action = simulator.expert_action();
+            action[NUM_JOINTS] = 0.0;
+            simulator.step_blind(&action);
+        }
+        assert!(simulator.opening().abs() < 0.005, "open by {}", simulator.opening());
+        assert!(!simulator.success());
+    }
+
+    #[test]
+    fn opening_the_gripper_lets_go() {
+        let mut simulator = simulator(Task::Drawer, small());
+        simulator.reset(0, 1);
+        while !simulator.state_summary().holds {
+            let action = simulator.expert_action();
+            simulator.step_blind(&action);
+        }
+        let gripper = simulator.state_summary().gripper;
+        assert!(gripper > 0.5 && gripper < 0.95, "holds a handle of no thickness: {gripper}");
+        let mut action = simulator.proprio();
+        action[NUM_JOINTS] = 0.0;
+        simulator.step_blind(&action);
+        assert!(!simulator.state_summary().holds);
+    }
+
+    #[test]
+    fn the_hand_is_stopped_by_the_panel() {
+        let mut simulator = simulator(Task::Drawer, small());
+        simulator.reset(0, 1);
+        let mut reach: f64 = 0.0;
+        for _ in 0..40 {
+            let pose = simulator.arm.pose(simulator.episode.physics.joints(), 1.0);
+            // Forward and up, past the handle, with the fingers shut.
+            let ahead = Translation3::new(0.03, 0.0, 0.0) * pose.tcp;
+            let (joints, _) = simulator.arm.reach(&ahead, simulator.episode.physics.joints());
+            let action: Vec<_> = joints.iter().chain([&1.0]).map(|v| *v as f32).collect();
+            simulator.step_blind(&action);
+            reach = reach.max(simulator.state_summary().tcp_m[0]);
+        }
+        let panel = simulator.episode.physics.cabinet().panel_pose(0.0).translation.x;
+        assert!(reach + 0.025 < panel + 0.012, "tips at {}, panel at {panel}", reach + 0.025);
+    }
+
+    #[test]
+    fn impossible_options_are_errors() {
+        let options = SimOptions { image_size: 8, ..SimOptions::default() };
+        let error = Simulator::new(Task::Door, Split::Train, options).err().unwrap();
+        assert_eq!(error.to_string(), "expected an image size from 16 to 1024, found 8");
+        let options = SimOptions { views: vec![SimView::Front; 2], ..SimOptions::default() };
+        let error = Simulator::new(Task::Door, Split::Train, options).err().unwrap();
+        assert!(error.to_string().ends_with("found front, front"), "{error}");
+    }
+
+    #[test]
+    fn depth_is_metres_to_what_the_pixel_shows() {
+        let options = SimOptions { depth: true, ..small() };
+        let mut simulator = simulator(Task::Drawer, options);
+        let seen = simulator.reset(0, 1);
+        let depth = seen.views[0].depth.as_ref().unwrap();
+        let middle = depth.metres()[16 * 32 + 16];
+        assert!(middle > 0.5 && middle < 1.1, "{middle}");
+        assert!(depth.metres().iter().all(|m| *m > 0.05 && *m <= crate::render::FAR_M));
     }
 }
