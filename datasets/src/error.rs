@@ -1,0 +1,196 @@
+//! Why a dataset could not be read or written.
+
+use std::path::{Path, PathBuf};
+
+/// Why a dataset could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatasetError {
+    /// A file cannot be read.
+    #[error("cannot read dataset file (path: {path:?})")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write dataset file (path: {path:?})")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The folder is of no format that we know.
+    #[error("no dataset of a known format: expected `meta/info.json` of LeRobot (path: {path:?})")]
+    UnknownFormat {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder already holds a dataset, and a new one was asked for.
+    #[error("expected a new or empty folder, found a dataset (path: {path:?})")]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A JSON file does not hold what it should.
+    #[error("cannot understand JSON (path: {path:?})")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A parquet file is damaged or cannot be written.
+    #[error("cannot process parquet file (path: {path:?})")]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: parquet::errors::ParquetError,
+    },
+    /// A camera's pictures are in a video.
+    #[error(
+        "column `{column}` is a video: expected pictures embedded in parquet (dtype `image`), \
+         videos are not read yet (path: {path:?})"
+    )]
+    Video {
+        /// The feature.
+        column: String,
+        /// The file that says so.
+        path: PathBuf,
+    },
+    /// Something in a file is not as it should be.
+    #[error("`{what}`: expected {expected}, found {found} (path: {path:?})")]
+    Content {
+        /// A field, feature or column.
+        what: String,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A value is NaN or infinite.
+    #[error(
+        "`{feature}` is not finite in step {step} of episode {episode}, dimension {dimension} \
+         (path: {path:?})"
+    )]
+    NotFinite {
+        /// The feature.
+        feature: String,
+        /// The episode's index in its dataset.
+        episode: usize,
+        /// The step.
+        step: usize,
+        /// Which dimension of the vector.
+        dimension: usize,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A picture cannot be decoded.
+    #[error(
+        "cannot decode picture `{feature}` in step {step} of episode {episode} (path: {path:?})"
+    )]
+    Picture {
+        /// The feature.
+        feature: String,
+        /// The episode's index in its dataset.
+        episode: usize,
+        /// The step.
+        step: usize,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<PictureError>,
+    },
+    /// There is no such episode.
+    #[error("expected an episode below {num_episodes}, found {episode}")]
+    NoEpisode {
+        /// What was asked for.
+        episode: usize,
+        /// How many there are.
+        num_episodes: usize,
+    },
+    /// There is no such step.
+    #[error("expected a step below {num_steps}, found {step}")]
+    NoStep {
+        /// What was asked for.
+        step: usize,
+        /// How many there are.
+        num_steps: usize,
+    },
+    /// An episode that is being written does not fit the robot.
+    #[error("step {step} of the new episode: expected {expected}, found {found}")]
+    Recorded {
+        /// The step.
+        step: usize,
+        /// What the robot's spec asks for.
+        expected: String,
+        /// What was handed over.
+        found: String,
+    },
+}
+
+/// Why bytes could not become a picture, or a picture bytes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// The bytes are no picture.
+    #[error("not a picture")]
+    Codec(#[from] image::ImageError),
+    /// The picture's size is not the one that the dataset announces.
+    #[error(
+        "expected {} x {} pixels, found {} x {}", .expected.0, .expected.1, .found.0, .found.1
+    )]
+    Size {
+        /// Width and height announced.
+        expected: (usize, usize),
+        /// Width and height found.
+        found: (usize, usize),
+    },
+    /// A depth picture is not one of 16-bit grey.
+    #[error("expected depth as 16-bit grey in millimetres, found {found}")]
+    Depth {
+        /// The kind of pixels found.
+        found: String,
+    },
+}
+
+impl DatasetError {
+    /// For `map_err` after reading `path`.
+    pub(crate) fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        |source| Self::Read { path: path.to_owned(), source }
+    }
+
+    /// For `map_err` after writing `path`.
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        |source| Self::Write { path: path.to_owned(), source }
+    }
+
+    /// For `map_err` after parsing `path`.
+    pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self + '_ {
+        |source| Self::Json { path: path.to_owned(), source }
+    }
+
+    /// For `map_err` after reading or writing parquet at `path`.
+    pub(crate) fn parquet<E>(path: &Path) -> impl FnOnce(E) -> Self + '_
+    where
+        parquet::errors::ParquetError: From<E>,
+    {
+        |source| Self::Parquet { path: path.to_owned(), source: source.into() }
+    }
+
+    /// Something that is not as it should be.
+    pub(crate) fn content(
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        path: &Path,
+    ) -> Self {
+        let (what, expected, found) = (what.into(), expected.into(), found.into());
+        Self::Content { what, expected, found, path: path.to_owned() }
+    }
+}

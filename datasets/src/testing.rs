@@ -1,0 +1,83 @@
+//! An episode whose proprio and action are its step, for tests.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use engraft_core::{ActionChunk, Dimension, Observation, RobotSpec};
+
+use crate::{Dataset, DatasetError, DatasetInfo, Episode};
+
+pub(crate) struct Counting {
+    pub(crate) num_steps: usize,
+}
+
+impl Episode for Counting {
+    fn num_steps(&self) -> usize {
+        self.num_steps
+    }
+
+    fn task(&self) -> &'static str {
+        "count"
+    }
+
+    fn observation(&self, step: usize) -> Result<Observation, DatasetError> {
+        Ok(Observation { views: vec![], proprio: vec![step as f32] })
+    }
+
+    fn proprio(&self, step: usize) -> Result<&[f32], DatasetError> {
+        const STEPS: [f32; 8] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
+        Ok(&STEPS[step..=step])
+    }
+
+    fn actions(&self, steps: Range<usize>) -> Result<ActionChunk, DatasetError> {
+        Ok(ActionChunk::new(steps.len(), 1, steps.map(|step| step as f32).collect()).unwrap())
+    }
+}
+
+pub(crate) struct CountingSet {
+    spec: RobotSpec,
+    lengths: Vec<usize>,
+}
+
+impl CountingSet {
+    pub(crate) fn new(lengths: &[usize]) -> Self {
+        let spec = RobotSpec {
+            name: "counter".into(),
+            control_hz: 10.0,
+            views: vec![],
+            proprio: vec![Dimension::new("step", "1")],
+            actions: vec![Dimension::new("step", "1")],
+        };
+        Self { spec, lengths: lengths.to_vec() }
+    }
+}
+
+impl Dataset for CountingSet {
+    fn spec(&self) -> &RobotSpec {
+        &self.spec
+    }
+
+    fn num_episodes(&self) -> usize {
+        self.lengths.len()
+    }
+
+    fn episode_len(&self, episode: usize) -> usize {
+        self.lengths[episode]
+    }
+
+    fn task(&self, _: usize) -> &'static str {
+        "count"
+    }
+
+    fn episode(&self, episode: usize) -> Result<Arc<dyn Episode>, DatasetError> {
+        Ok(Arc::new(Counting { num_steps: self.lengths[episode] }))
+    }
+
+    fn info(&self) -> Result<DatasetInfo, DatasetError> {
+        unreachable!("no test inspects a counter")
+    }
+
+    fn fingerprint(&self) -> Result<String, DatasetError> {
+        Ok(self.spec.fingerprint())
+    }
+}
