@@ -44,3 +44,6 @@ pub use tap::{Facet, Features, Tap, TapShape};
 pub use tensors::NamedTensors;
 pub use vit::Vit;
 pub use weights::load_named;
+
+#[cfg(test)]
+mod parity;
