@@ -4,6 +4,9 @@
 //! cargo run -p engraft-viz --example gallery -- /tmp/gallery
 //! cargo run -p engraft-viz --features rerun --example gallery -- /tmp/gallery # and recordings
 //! ```
+//!
+//! With a viewer's address behind the folder, such as `127.0.0.1:9876`, the episode also plays
+//! there as if it happened now.
 
 use std::error::Error;
 use std::f32::consts::TAU;
@@ -47,8 +50,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         engraft_viz::rollout_to_rrd(&rollout, &out.join("rollout.rrd"))?;
         engraft_viz::curves_to_rrd("gallery", &curves, &out.join("training.rrd"))?;
         engraft_viz::dataset_to_rrd("gallery", &rollout.spec, episodes, &out.join("data.rrd"))?;
+        if let Some(address) = std::env::args().nth(2) {
+            play(rollout, address)?;
+        }
     }
     Ok(())
+}
+
+/// Streams the episode to a viewer at the control rate.
+#[cfg(feature = "rerun")]
+fn play(rollout: Rollout, address: String) -> Result<(), engraft_viz::RecordingError> {
+    let about = engraft_viz::About { task: rollout.task, instance: rollout.instance, seed: 0 };
+    let period = std::time::Duration::from_secs_f64(rollout.spec.period_secs());
+    let sinks = [engraft_viz::Sink::Connect(address)];
+    let mut recorder = engraft_viz::Recorder::start(rollout.spec, about, &sinks, 16)?;
+    for step in rollout.steps {
+        recorder.step(step);
+        std::thread::sleep(period);
+    }
+    recorder.finish(rollout.outcome).map(drop)
 }
 
 /// A bright ball that rolls over a floor, seen by two cameras, and an arm that follows it.

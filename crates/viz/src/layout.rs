@@ -18,12 +18,13 @@ fn grid(name: &str, columns: usize, views: Vec<ContainerLike>) -> ContainerLike 
 
 /// `root` with the side panels out of the way, on the timeline `step`.
 fn laid_out(root: impl Into<ContainerLike>) -> Blueprint {
+    let time = TimePanel::new().with_timeline("step").with_state(PanelState::Collapsed);
     Blueprint::new(root)
         .with_auto_views(false)
         .with_auto_layout(false)
         .with_blueprint_panel(BlueprintPanel::from_state(PanelState::Collapsed))
         .with_selection_panel(SelectionPanel::from_state(PanelState::Collapsed))
-        .with_time_panel(TimePanel::new().with_timeline("step"))
+        .with_time_panel(time)
 }
 
 /// Pictures at the left; actions and proprio at the right.
@@ -36,9 +37,11 @@ pub(crate) fn robot(log: &RobotLog, attention: &BTreeSet<(String, String)>) -> B
     if !attention.is_empty() {
         let map = |(view, tap): &(String, String)| {
             let origin = path(&["attention", view, tap]);
-            Spatial2DView::new(format!("{view}: where {tap} looks")).with_origin(origin).into()
+            Spatial2DView::new(format!("{view} {tap}")).with_origin(origin).into()
         };
-        pictures.push(grid("attention", 3, attention.iter().map(map).collect()));
+        // A row for each view, where all views have the same taps.
+        let taps: BTreeSet<&String> = attention.iter().map(|(_, tap)| tap).collect();
+        pictures.push(grid("attention", taps.len(), attention.iter().map(map).collect()));
     }
     let deep = log.views.iter().zip(&log.spec.views).filter(|(_, spec)| spec.depth);
     let depth: Vec<ContainerLike> = deep

@@ -5,17 +5,34 @@
 //!
 //! | to see | without a viewer | in the rerun viewer (feature `rerun`) |
 //! | --- | --- | --- |
-//! | a rollout | [`contact_sheet`], [`rollout_curves`] | `rollout_to_rrd`, `Recorder` |
-//! | a dataset | [`write_png`] of one picture | `dataset_to_rrd` |
-//! | a training run | [`training_curves`] | `curves_to_rrd` |
+//! | a rollout | [`contact_sheet`], [`rollout_curves`] | `rollout_to_rrd`, `RolloutRecording` |
+//! | a rollout, while it happens | | `Recorder` |
+//! | a dataset | [`write_png`] of one picture | `dataset_to_rrd`, `DatasetRecording` |
+//! | a training run | [`training_curves`] | `curves_to_rrd`, `TrainingRecording` |
 //! | an evaluation | [`success_bars`] | |
 //! | all of it | [`Report`], one HTML file | |
 //!
 //! Pictures are [`RgbImage`](engraft_core::RgbImage)s; figures are SVG text that follows the
 //! page's text colour, so they read on light and on dark paper alike.
 //!
+//! # Recordings
+//!
 //! This is the only crate that knows rerun. Without the feature it needs neither rerun nor
-//! anything that rerun brings.
+//! anything that rerun brings. A recording is a `.rrd` file, or goes to a viewer as it is made.
+//! It brings its layout along, and lies on the timelines `step` and `time`:
+//!
+//! | entity | holds |
+//! | --- | --- |
+//! | `camera/VIEW`, `depth/VIEW` | what a camera saw, without loss |
+//! | `attention/VIEW/TAP` | where the policy looked, over what it saw |
+//! | `proprio/NAME` | what the joints said |
+//! | `action/NAME/executed` | what was sent to the arm; in a dataset, what was demonstrated |
+//! | `action/NAME/predicted/LINE` | predicted chunks, over the steps for which they are meant |
+//! | `action/NAME/limited` | where a limit changed what was sent |
+//! | `events`, `about` | limits, episodes and outcome in words |
+//! | `training/METRIC/RUN` | training curves |
+//!
+//! # Example
 //!
 //! ```
 //! use engraft_core::{AttentionMap, RgbImage};

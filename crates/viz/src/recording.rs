@@ -1,17 +1,4 @@
 //! Recordings for the rerun viewer: rollouts, datasets, training runs.
-//!
-//! Everything lies on the timelines `step` and `time`:
-//!
-//! | entity | holds |
-//! | --- | --- |
-//! | `camera/VIEW`, `depth/VIEW` | what a camera saw |
-//! | `attention/VIEW/TAP` | where the policy looked, over what it saw |
-//! | `proprio/NAME` | what the joints said |
-//! | `action/NAME/executed` | what was sent to the arm |
-//! | `action/NAME/predicted/LINE` | predicted chunks, over the steps for which they are meant |
-//! | `action/NAME/limited` | where a limit changed what was sent |
-//! | `events`, `about` | limits, episodes and outcome in words |
-//! | `training/METRIC/RUN` | training curves |
 
 use std::collections::BTreeSet;
 use std::path::Path;
