@@ -133,28 +133,37 @@ impl FrozenStream {
         self
     }
 
-    /// Features of pictures, without gradients; `None` where the backbone is fine-tuned.
+    /// What `prepare` makes of the features of pictures, without gradients; `None` where the
+    /// backbone is fine-tuned.
     ///
     /// # Shapes
     ///
     /// - `images`: `[pictures, 3, height, width]`, 0 to 255
-    pub(crate) fn frozen(&self, images: Tensor<4>) -> Option<Vec<Features>> {
-        (!self.fine_tune)
-            .then(|| self.network.frozen_features(self.fit(images.inner()), &self.taps))
+    pub(crate) fn frozen(
+        &self,
+        images: Tensor<4>,
+        prepare: impl Fn(Features) -> Features,
+    ) -> Option<Vec<Features>> {
+        (!self.fine_tune).then(|| {
+            let features = self.network.frozen_features(self.fit(images.inner()), &self.taps);
+            features.into_iter().map(prepare).collect()
+        })
     }
 
-    /// Features of pictures: those computed earlier where the backbone is frozen and there are
-    /// some, and with gradients where it is fine-tuned.
+    /// What `prepare` makes of the features of pictures: what it made earlier where the backbone
+    /// is frozen and there is something, and with gradients where it is fine-tuned.
     pub(crate) fn features(
         &self,
         images: Tensor<4>,
         earlier: Option<Vec<Features>>,
+        prepare: impl Fn(Features) -> Features,
     ) -> Vec<Features> {
         if self.fine_tune {
-            return self.network.features(self.fit(images), &self.taps);
+            let features = self.network.features(self.fit(images), &self.taps);
+            return features.into_iter().map(prepare).collect();
         }
         let autodiff = images.is_autodiff();
-        let features = earlier.or_else(|| self.frozen(images)).unwrap_or_default();
+        let features = earlier.or_else(|| self.frozen(images, prepare)).unwrap_or_default();
         if !autodiff {
             return features;
         }

@@ -177,9 +177,10 @@ impl Frozen {
     pub fn forward(&self, input: PolicyInput) -> Tensor<3> {
         let [batch, frames, views, _, height, width] = input.rgb.dims();
         let images = input.rgb.reshape([batch * frames * views, 3, height, width]);
-        let features = self.backbone.features(images, input.features);
-        let x = features.into_iter().next().and_then(|features| self.pooled(features));
-        let x = x.expect("a frozen policy has one tap, and a class token where it reads one");
+        let prepare = |features| self.prepare(features);
+        let features = self.backbone.features(images, input.features, prepare);
+        let x = features.into_iter().next().expect("a frozen policy has one tap").map;
+        let x = x.flatten::<2>(1, 3); // [pictures, channels]
         let x = match (self.scaling, &self.batch_norm) {
             (Scaling::UnitLength, _) => unit_norm(x, 1),
             (Scaling::BatchNorm, Some(norm)) => norm.forward(x),
@@ -207,25 +208,18 @@ impl Frozen {
         self.head.forward(x)
     }
 
-    /// See [`Policy::frozen_features`](crate::Policy::frozen_features). A mean is taken here, so
-    /// that a cache holds one place per picture.
+    /// See [`Policy::frozen_features`](crate::Policy::frozen_features).
     pub(crate) fn frozen_features(&self, images: Tensor<4>) -> Option<Vec<Features>> {
-        let features = self.backbone.frozen(images)?.into_iter().map(|features| {
-            let [pictures, channels, ..] = features.map.dims();
-            let map = match (self.pool, &features.cls) {
-                (Pool::Cls, Some(cls)) => cls.clone(),
-                _ => mean_of(features.map),
-            };
-            Features { map: map.reshape([pictures, channels, 1, 1]), cls: features.cls }
-        });
-        Some(features.collect())
+        self.backbone.frozen(images, |features| self.prepare(features))
     }
 
-    fn pooled(&self, features: Features) -> Option<Tensor<2>> {
-        match self.pool {
-            Pool::Cls => features.cls,
-            Pool::Mean => Some(mean_of(features.map)),
-        }
+    /// The one feature that is read, at a single place: `[pictures, channels, 1, 1]`.
+    fn prepare(&self, features: Features) -> Features {
+        let feature = match (self.pool, features.cls) {
+            (Pool::Cls, Some(cls)) => cls,
+            _ => mean_of(features.map),
+        };
+        Features { map: feature.unsqueeze_dims(&[2, 3]), cls: None }
     }
 }
 

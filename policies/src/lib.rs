@@ -192,7 +192,8 @@ impl Policy {
     }
 
     /// The frozen part of the work, without gradients: what [`PolicyInput::features`] takes and a
-    /// cache may keep. `None` where nothing is frozen, fine-tuning included.
+    /// cache may keep. Features are scaled and pooled as far as nothing is learned, and hold no
+    /// class token. `None` where nothing is frozen, fine-tuning included.
     ///
     /// # Shapes
     ///

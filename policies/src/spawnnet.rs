@@ -16,7 +16,7 @@
 //!   the first cannot run and the second does not do what it says;
 //! - [`fine_tune`](crate::BackboneConfig::fine_tune) does; the reference's switch does not.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
@@ -231,7 +231,7 @@ impl SpawnNet {
 
     /// See [`Policy::frozen_features`](crate::Policy::frozen_features).
     pub(crate) fn frozen_features(&self, images: Tensor<4>) -> Option<Vec<Features>> {
-        self.backbone.frozen(images)
+        self.backbone.frozen(images, |features| self.prepare(features))
     }
 
     fn encode(&self, input: PolicyInput) -> Encoded {
@@ -239,7 +239,9 @@ impl SpawnNet {
         let pictures = batch * frames * views;
         let images = input.rgb.reshape([pictures, 3, height, width]);
         let depth = input.depth.map(|depth| depth.reshape([pictures, 1, height, width]));
-        let mut features = self.backbone.features(images.clone(), input.features).into_iter();
+        let prepare = |features| self.prepare(features);
+        let features = self.backbone.features(images.clone(), input.features, prepare);
+        let mut features = features.into_iter();
         let mut adapters = self.adapters.iter();
         let (mut adapted, mut size) = (Vec::with_capacity(self.adapters.len()), [0, 0]);
 
@@ -254,13 +256,13 @@ impl SpawnNet {
             if stage + self.adapters.len() >= NUM_STAGES
                 && let (Some(features), Some(adapter)) = (features.next(), adapters.next())
             {
-                let narrow = relu(adapter.forward(self.fused(features)));
+                let narrow = relu(adapt(adapter, features.map));
                 x = Tensor::cat(vec![x, resize(narrow.clone(), [h, w])], 1);
                 adapted.push(narrow);
             }
             x = self.conv.refine(stage, x);
             if let Some(linear) = self.linears.get(stage) {
-                x = per_pixel(linear, x); // back to [pictures, channels, h, w]
+                x = project(linear, x); // back to [pictures, channels, h, w]
             }
         }
         let [_, c, h, w] = x.dims();
@@ -286,17 +288,17 @@ impl SpawnNet {
         Tensor::cat(vec![colour, depth], 1)
     }
 
-    /// The features that an adapter sees, each of length one: `[pictures, channels, h, w]`.
-    fn fused(&self, features: Features) -> Tensor<4> {
-        let [pictures, channels, height, width] = features.map.dims();
-        match self.tokens {
-            Tokens::Dense => unit_norm(features.map, 1),
+    /// What an adapter sees: features of length one, at every place or at a single one that
+    /// stands for all.
+    fn prepare(&self, features: Features) -> Features {
+        let map = match self.tokens {
+            Tokens::Dense => features.map,
             Tokens::Cls => {
                 let cls = features.cls.unwrap_or_else(|| mean_of(features.map));
-                let cls = unit_norm(cls, 1).reshape([pictures, channels, 1, 1]);
-                cls.expand([pictures, channels, height, width])
+                cls.unsqueeze_dims(&[2, 3])
             }
-        }
+        };
+        Features { map: unit_norm(map, 1), cls: None }
     }
 }
 
@@ -306,9 +308,27 @@ pub(crate) fn mean_of(map: Tensor<4>) -> Tensor<2> {
     map.reshape([pictures, channels, height * width]).mean_dim(2).reshape([pictures, channels])
 }
 
+/// A convolution of one pixel.
+fn adapt(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    let [to, from, ..] = conv.weight.dims();
+    per_pixel(conv.weight.val().reshape([to, from]), conv.bias.as_ref(), x)
+}
+
 /// A linear layer over the channels of each pixel.
-fn per_pixel(linear: &Linear, x: Tensor<4>) -> Tensor<4> {
-    linear.forward(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
+fn project(linear: &Linear, x: Tensor<4>) -> Tensor<4> {
+    per_pixel(linear.weight.val().transpose(), linear.bias.as_ref(), x)
+}
+
+/// One matrix, `[to, from]`, for all pixels. As a product its gradient is several times faster
+/// than a convolution's on the CPU.
+fn per_pixel(weight: Tensor<2>, bias: Option<&Param<Tensor<1>>>, x: Tensor<4>) -> Tensor<4> {
+    let ([pictures, from, height, width], [to, _]) = (x.dims(), weight.dims());
+    let y = weight.unsqueeze::<3>().matmul(x.reshape([pictures, from, height * width]));
+    let y = match bias {
+        Some(bias) => y + bias.val().reshape([1, to, 1]),
+        None => y,
+    };
+    y.reshape([pictures, to, height, width])
 }
 
 /// A softmax over the places of a map, by the length of the feature at each.

@@ -165,13 +165,10 @@ fn example(device: &Device) -> PolicyInput {
         (0..384).map(value).collect::<Vec<f32>>()
     };
     let features = (0..3).map(|l| {
-        let tokens = |range: std::ops::Range<usize>| {
-            let pairs = (0..2).flat_map(|n| range.clone().map(move |t| (n, t)));
-            pairs.flat_map(|(n, t)| token(l, n, t)).collect::<Vec<f32>>()
-        };
-        let map = Tensor::<4>::from_data(TensorData::new(tokens(1..785), [2, 28, 28, 384]), device);
-        let cls = Tensor::from_data(TensorData::new(tokens(0..1), [2, 384]), device);
-        Features { map: map.permute([0, 3, 1, 2]), cls: Some(cls) }
+        let pairs = (0..2).flat_map(|n| (1..785).map(move |t| (n, t))); // 0 is the class token
+        let tokens: Vec<f32> = pairs.flat_map(|(n, t)| token(l, n, t)).collect();
+        let map = Tensor::<4>::from_data(TensorData::new(tokens, [2, 28, 28, 384]), device);
+        Features { map: unit_norm(map.permute([0, 3, 1, 2]), 1), cls: None }
     });
     PolicyInput {
         rgb,
