@@ -34,10 +34,7 @@ fn made_up_tensor(name: &str, shape: &[usize]) -> TensorData {
         _ if name.ends_with("running_var") => (1.0, 0.5),
         _ if is_embedding => (0.0, 0.5),
         [_] => (if name.ends_with("weight") { 1.0 } else { 0.0 }, 0.2),
-        [_, inputs @ ..] => {
-            let gain = if shape.len() == 4 { 2.0 } else { 1.0 };
-            (0.0, (3.0 * gain / inputs.iter().product::<usize>() as f64).sqrt())
-        }
+        [_, inputs @ ..] => (0.0, (3.0 / inputs.iter().product::<usize>() as f64).sqrt()),
         [] => (0.0, 1.0),
     };
     let values: Vec<f32> = values.map(|value| (shift + scale * value) as f32).collect();
