@@ -1,6 +1,7 @@
 //! Writes a small dataset whose every number follows from its place, for the judges.
 //!
-//! `cargo run -p engraft-datasets --example make_sample -- DIR v3.0|v2.1 [depth]`
+//! `cargo run -p engraft-datasets --example make_sample -- DIR v3.0|v2.1 [depth]`; with `append`
+//! in the place of the version, adds an episode to the dataset that is there.
 
 use std::error::Error;
 use std::f32::consts::PI;
@@ -53,12 +54,21 @@ fn step(episode: usize, step: usize, has_depth: bool) -> (Observation, Vec<f32>)
     (Observation { views: vec![view(0), view(1)], proprio }, action)
 }
 
+fn append(dir: &str) -> Result<(), Box<dyn Error>> {
+    let mut writer = LerobotWriter::append(dir)?;
+    let episode = writer.num_episodes();
+    writer.add_episode(TASKS[episode % 2], (0..4).map(|at| step(episode, at, false)))?;
+    writer.finish()?;
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (dir, version) = match &arguments[..] {
+        [dir, mode] if mode == "append" => return append(dir),
         [dir, version, ..] if version == "v3.0" => (dir, Version::V30),
         [dir, version, ..] if version == "v2.1" => (dir, Version::V21),
-        _ => return Err("usage: make_sample DIR v3.0|v2.1 [depth]".into()),
+        _ => return Err("usage: make_sample DIR v3.0|v2.1|append [depth]".into()),
     };
     let has_depth = arguments.get(2).is_some_and(|word| word == "depth");
     let mut writer = LerobotWriter::create(dir, &spec(has_depth), version)?;

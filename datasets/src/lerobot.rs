@@ -8,6 +8,8 @@
 mod columns;
 mod episode;
 mod features;
+#[cfg(test)]
+mod golden;
 mod inspect;
 mod json;
 mod meta;

@@ -19,6 +19,8 @@ const QUANTILES: [(&str, f64); 5] =
 pub(super) struct FeatureStats {
     /// Shape of a statistic: `[dim]`, or `[channels, 1, 1]`.
     shape: Vec<usize>,
+    /// Whether the values are whole, so that the smallest and the largest are, too.
+    whole: bool,
     /// Steps.
     pub(super) count: u64,
     min: Vec<f64>,
@@ -86,6 +88,7 @@ impl Histogram {
         };
         FeatureStats {
             shape: vec![self.channels.len(), 1, 1],
+            whole: false,
             count: self.num_pictures,
             min: each(&|bins| bins.iter().position(|&n| n > 0).unwrap_or(0) as f64),
             max: each(&|bins| bins.iter().rposition(|&n| n > 0).unwrap_or(0) as f64),
@@ -102,6 +105,7 @@ impl FeatureStats {
         let count = values.len() / dim;
         let mut stats = Self {
             shape: vec![dim],
+            whole: false,
             count: count as u64,
             min: vec![],
             max: vec![],
@@ -125,6 +129,11 @@ impl FeatureStats {
             }
         }
         stats
+    }
+
+    /// Of a counter, one per step.
+    pub(super) fn of_counter(values: &[f64]) -> Self {
+        Self { whole: true, ..Self::of_vectors(values, 1) }
     }
 
     /// Adds another episode's: exact but for the quantiles, which become an envelope.
@@ -155,11 +164,12 @@ impl FeatureStats {
 
     /// As `stats.json` has it.
     pub(super) fn to_json(&self) -> Value {
-        let nest = |values: &Vec<f64>| match self.shape.len() {
+        let nest = |name: &str, values: &Vec<f64>| match self.shape.len() {
+            1 if self.whole && is_bound(name) => values.iter().map(|&v| json!(v as i64)).collect(),
             1 => json!(values),
             _ => values.iter().map(|value| json!([[value]])).collect(),
         };
-        let named = self.named().map(|(name, values)| (name.to_owned(), nest(values)));
+        let named = self.named().map(|(name, values)| (name.to_owned(), nest(name, values)));
         let mut all: Vec<(String, Value)> = named.collect();
         all.insert(4, ("count".into(), json!([self.count])));
         serde_json::to_value(Ordered(all)).expect("plain JSON")
@@ -184,8 +194,10 @@ impl FeatureStats {
         }
         let mean = read("mean")?;
         let is_picture = value.get("mean")?.get(0)?.is_array();
+        let whole = value.get("min")?.get(0)?.is_i64();
         let stats = Self {
             shape: if is_picture { vec![mean.len(), 1, 1] } else { vec![mean.len()] },
+            whole,
             count: value.get("count")?.get(0)?.as_u64()?,
             min: read("min")?,
             max: read("max")?,
@@ -204,16 +216,25 @@ pub(super) fn stats_columns(feature: &str, rows: &[&FeatureStats]) -> Vec<(Strin
     let shape = rows.first().map_or(&[1][..], |stats| &stats.shape);
     let name = |statistic: &str| format!("stats/{feature}/{statistic}");
     let mut columns: Vec<(String, ArrayRef)> = Vec::new();
-    for at in 0..4 + QUANTILES.len() {
+    let statistics = rows.first().map_or(Vec::new(), |stats| stats.named().collect());
+    for (at, (statistic, _)) in statistics.into_iter().enumerate() {
         let of = |stats: &&FeatureStats| stats.named().nth(at).map(|(_, values)| values.clone());
-        let statistic = rows.first().and_then(|stats| stats.named().nth(at));
-        let values: Vec<f64> = rows.iter().filter_map(of).flatten().collect();
-        let values = nest(Arc::new(Float64Array::from(values)), shape);
-        columns.push((name(statistic.map_or("", |(name, _)| name)), values));
+        let values = rows.iter().filter_map(of).flatten();
+        let values: ArrayRef = if is_bound(statistic) && rows.iter().all(|stats| stats.whole) {
+            Arc::new(Int64Array::from_iter_values(values.map(|value| value as i64)))
+        } else {
+            Arc::new(Float64Array::from_iter_values(values))
+        };
+        columns.push((name(statistic), nest(values, shape)));
     }
     let counts: Vec<i64> = rows.iter().map(|stats| stats.count as i64).collect();
     columns.push((name("count"), nest(Arc::new(Int64Array::from(counts)), &[1])));
     columns
+}
+
+/// Whether a statistic is one of the values themselves.
+fn is_bound(statistic: &str) -> bool {
+    matches!(statistic, "min" | "max")
 }
 
 /// Wraps values into lists, innermost dimension first.
@@ -268,6 +289,9 @@ mod tests {
     fn statistics_survive_their_json() {
         let stats = FeatureStats::of_vectors(&[4.0, 1.0, 3.0, 2.0], 2);
         assert_eq!(FeatureStats::from_json(&stats.to_json()), Some(stats));
+        let counter = FeatureStats::of_counter(&[3.0, 4.0]);
+        assert_eq!(counter.to_json()["max"].to_string(), "[4]");
+        assert_eq!(FeatureStats::from_json(&counter.to_json()), Some(counter));
         assert_eq!(FeatureStats::from_json(&json!({ "mean": [1.0] })), None);
     }
 }

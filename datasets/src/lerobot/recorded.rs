@@ -85,14 +85,11 @@ impl<'a> Recorder<'a> {
         let num_steps = rows.num_steps;
         let rising = |first: usize| (first..first + num_steps).map(|at| at as f64).collect();
         let constant = |value: usize| vec![value as f64; num_steps];
-        let indices: [Vec<f64>; 5] = [
-            wide(&timestamps(num_steps, self.spec.control_hz)),
-            rising(0),
-            constant(place.episode),
-            rising(place.first_index),
-            constant(place.task),
-        ];
-        stats.extend(indices.iter().map(|values| FeatureStats::of_vectors(values, 1)));
+        let times = wide(&timestamps(num_steps, self.spec.control_hz));
+        stats.push(FeatureStats::of_vectors(&times, 1));
+        let counters: [Vec<f64>; 4] =
+            [rising(0), constant(place.episode), rising(place.first_index), constant(place.task)];
+        stats.extend(counters.iter().map(|values| FeatureStats::of_counter(values)));
         Ok((rows, stats))
     }
 }

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::Schema;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -75,18 +77,22 @@ pub(super) fn footer(path: &Path) -> Result<Vec<u8>, DatasetError> {
 
 /// Writes one row group as a whole file, through [`replace`].
 ///
-/// `packed` are columns whose bytes are compressed already, as `root.leaf`; `metadata` stands
-/// in the footer, where pandas and Hugging Face look for theirs.
+/// `packed` are columns whose bytes are compressed already, as `root.leaf`; `note` is what pandas
+/// or Hugging Face look for. Arrow's readers find it in the schema, others in the footer.
 pub(super) fn write(
     path: &Path,
     batch: &RecordBatch,
     packed: &[(&str, &str)],
-    metadata: &[(&str, String)],
+    note: Option<(&str, String)>,
 ) -> Result<(), DatasetError> {
-    let metadata = metadata.iter().map(|(key, value)| KeyValue::new((*key).into(), value.clone()));
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_key_value_metadata(Some(metadata.collect()));
+    let mut schema = batch.schema();
+    let mut properties = WriterProperties::builder().set_compression(Compression::SNAPPY);
+    if let Some((key, value)) = note {
+        let metadata = [(key.to_owned(), value.clone())].into();
+        schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
+        let note = KeyValue::new(key.to_owned(), value);
+        properties = properties.set_key_value_metadata(Some(vec![note]));
+    }
     for (root, leaf) in packed {
         let column = ColumnPath::new(vec![(*root).into(), (*leaf).into()]);
         properties = properties
@@ -95,7 +101,7 @@ pub(super) fn write(
             .set_column_statistics_enabled(column, EnabledStatistics::None);
     }
     replace(path, |file| {
-        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties.build()))
+        let mut writer = ArrowWriter::try_new(file, schema, Some(properties.build()))
             .map_err(DatasetError::parquet(path))?;
         writer.write(batch).map_err(DatasetError::parquet(path))?;
         writer.close().map_err(DatasetError::parquet(path))?;

@@ -222,8 +222,8 @@ impl LerobotWriter {
         let batch = schema::batch(&self.spec, rows, place).map_err(DatasetError::parquet(&path))?;
         let pictures = self.features.0.iter().filter(|(_, feature)| feature.dtype == "image");
         let packed: Vec<(&str, &str)> = pictures.map(|(name, _)| (&**name, "bytes")).collect();
-        let metadata = [("huggingface", schema::hugging_face(&self.features))];
-        tables::write(&path, &batch, &packed, &metadata)
+        let note = ("huggingface", schema::hugging_face(&self.features));
+        tables::write(&path, &batch, &packed, Some(note))
     }
 
     /// Writes the metadata that makes an episode part of the dataset.

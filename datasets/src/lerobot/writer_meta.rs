@@ -138,7 +138,7 @@ pub(super) fn write_tasks(
         "creator": { "library": "engraft", "version": env!("CARGO_PKG_VERSION") },
         "pandas_version": "2.0.0",
     });
-    tables::write(&path, &batch, &[], &[("pandas", pandas.to_string())])
+    tables::write(&path, &batch, &[], Some(("pandas", pandas.to_string())))
 }
 
 /// Writes one file of `meta/episodes`, whole.
@@ -169,7 +169,7 @@ pub(super) fn write_episodes(
     columns.push(("meta/episodes/chunk_index".into(), whole(&|_| chunk)));
     columns.push(("meta/episodes/file_index".into(), whole(&|_| file)));
     let batch = table(columns).map_err(DatasetError::parquet(&path))?;
-    tables::write(&path, &batch, &[], &[])
+    tables::write(&path, &batch, &[], None)
 }
 
 fn task_lists(rows: &[EpisodeRow]) -> ArrayRef {
