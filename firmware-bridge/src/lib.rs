@@ -1,1 +1,27 @@
 //! The arm's side: sense, ask, limit, move.
+//!
+//! The bridge owns one arm. It asks a policy server for action chunks, plays them at the robot's
+//! control rate, and keeps the arm safe with the server dead, slow, lying or hostile: what moves
+//! the arm has passed [`accept`], the [`machine`] and the [`limits`], all of which are pure.
+//! It is no certified safety function; a hardware emergency stop remains yours.
+//!
+//! ```text
+//! arm.sense ──► controller.sense ──► link.ask ══ policy-link thread ══► policy server
+//!                                    link.poll ◄═══════════════════════ chunk
+//!               controller.hear ◄──┘
+//!               controller.act  ──► limits ──► arm.apply
+//!                                └─► recorder ══ recorder thread ══► rollout log
+//! ```
+
+pub mod accept;
+pub mod arms;
+pub mod cli;
+pub mod controller;
+pub mod limits;
+pub mod link;
+pub mod machine;
+pub mod pace;
+pub mod recorder;
+pub mod session;
+#[cfg(test)]
+mod testing;

@@ -1,1 +1,24 @@
-//! The policy server: a request in, an action chunk out.
+//! The policy server: a request in, a chunk out.
+//!
+//! One thread sits on the socket, another, called `model`, on the [`Predictor`]. The first never
+//! waits for the second: hellos, pings and questions for the status are answered while a policy
+//! infers. Of each client's observations the latest waits for the model, and those that it
+//! replaces are answered `STALE` at once. The server holds one policy and no episode: a request
+//! carries its whole frame stack.
+//!
+//! ```text
+//! client ══► socket thread ──► waiting room ──► model thread
+//!        ◄══               ◄── answers ◄──────┘
+//! ```
+
+mod check;
+mod checkpoint;
+mod predictor;
+mod room;
+mod server;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use predictor::{PredictError, Prediction, Predictor};
+pub use server::{ServeError, Server, ServerConfig};

@@ -226,6 +226,21 @@ impl ServerSocket {
     }
 }
 
+fn dealer(context: &zmq::Context, endpoint: &str) -> Result<zmq::Socket, SocketError> {
+    let dealer = context.socket(zmq::DEALER)?;
+    common(&dealer)?;
+    dealer.set_ipv6(endpoint.contains('['))?;
+    // Nothing is queued for a server that is not there.
+    dealer.set_immediate(true)?;
+    dealer.set_sndhwm(2 * MAX_FRAMES as i32)?;
+    dealer.set_rcvhwm(4 * MAX_FRAMES as i32)?;
+    dealer.connect(endpoint).map_err(|source| {
+        let endpoint = endpoint.to_owned();
+        SocketError::Connect { endpoint, source }
+    })?;
+    Ok(dealer)
+}
+
 /// The client's end.
 pub struct ClientSocket {
     dealer: zmq::Socket,
@@ -242,17 +257,18 @@ impl ClientSocket {
     pub fn connect(endpoint: &str) -> Result<Self, SocketError> {
         is_loopback(endpoint)?;
         let context = zmq::Context::new();
-        let dealer = context.socket(zmq::DEALER)?;
-        common(&dealer)?;
-        dealer.set_ipv6(endpoint.contains('['))?;
-        dealer.set_immediate(true)?;
-        dealer.set_sndhwm(2 * MAX_FRAMES as i32)?;
-        dealer.set_rcvhwm(4 * MAX_FRAMES as i32)?;
-        dealer.connect(endpoint).map_err(|source| {
-            let endpoint = endpoint.to_owned();
-            SocketError::Connect { endpoint, source }
-        })?;
+        let dealer = dealer(&context, endpoint)?;
         Ok(Self { dealer, wake: Wake::new(&context)?, endpoint: endpoint.to_owned() })
+    }
+
+    /// Connects anew, forgetting what was on its way. Wakers stay valid.
+    ///
+    /// # Errors
+    ///
+    /// When ZeroMQ has no more sockets.
+    pub fn reconnect(&mut self) -> Result<(), SocketError> {
+        self.dealer = dealer(&self.wake.context, &self.endpoint)?;
+        Ok(())
     }
 
     /// Something for another thread to end [`receive`](Self::receive) with.

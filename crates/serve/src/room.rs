@@ -1,0 +1,87 @@
+//! The waiting room between the socket and the model: the latest request of each client.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use engraft_wire::{Infer, Peer};
+
+/// A request that waits.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) peer: Peer,
+    pub(crate) infer: Infer,
+    pub(crate) decode_micros: u32,
+    /// When it was decoded.
+    pub(crate) since: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    waiting: VecDeque<Job>,
+    busy: bool,
+    closed: bool,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    inside: Mutex<Inside>,
+    bell: Condvar,
+}
+
+impl Room {
+    /// Held for a move in or out, never for work.
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a request wait; the one of the same client that it replaces, in whose place it stands.
+    pub(crate) fn enter(&self, job: Job) -> Option<Job> {
+        let mut inside = self.lock();
+        let before = inside.waiting.iter_mut().find(|waiting| waiting.peer == job.peer);
+        let replaced = match before {
+            Some(before) => Some(std::mem::replace(before, job)),
+            None => {
+                inside.waiting.push_back(job);
+                None
+            }
+        };
+        drop(inside);
+        self.bell.notify_one();
+        replaced
+    }
+
+    /// Forgets what a client that left was waiting for.
+    pub(crate) fn leave(&self, peer: &Peer) {
+        self.lock().waiting.retain(|job| job.peer != *peer);
+    }
+
+    /// The request that has waited longest; waits for one. `None` once closed and empty.
+    pub(crate) fn next(&self) -> Option<Job> {
+        let mut inside = self.lock();
+        inside.busy = false;
+        loop {
+            if let Some(job) = inside.waiting.pop_front() {
+                inside.busy = true;
+                return Some(job);
+            }
+            if inside.closed {
+                return None;
+            }
+            inside = self.bell.wait(inside).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Nobody enters any more; what waits is still served.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.bell.notify_all();
+    }
+
+    /// How many wait, and whether one is being served.
+    pub(crate) fn occupancy(&self) -> (usize, bool) {
+        let inside = self.lock();
+        (inside.waiting.len(), inside.busy)
+    }
+}

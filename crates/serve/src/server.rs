@@ -1,0 +1,376 @@
+//! The socket thread and the model thread.
+
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use engraft_wire::{
+    Contract, ErrorCode, Hello, Incoming, Infer, Model, Peer, Refusal, Reply, Request, Response,
+    ServerSocket, Session, SocketError, Status, Timings, Waker, Welcome, WireError, decode_request,
+    encode_response, native,
+};
+
+use crate::check::{self, Objection};
+use crate::predictor::{Prediction, Predictor};
+use crate::room::{Job, Room};
+use crate::stats::Stats;
+
+/// How often a stop is looked for when nothing comes in.
+const TICK: Duration = Duration::from_millis(100);
+/// How long what was sent last may take to leave.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Where and how a server listens.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// As `tcp://127.0.0.1:5555`; the port `*` picks a free one.
+    pub endpoint: String,
+    /// Whether other machines may reach it although nothing is encrypted.
+    pub insecure_plaintext: bool,
+    /// Clients at a time; one more is told `BUSY`, unless another has been silent for long.
+    pub max_clients: usize,
+    /// Silence after which a client's place may go to another.
+    pub idle: Duration,
+    /// What a stop waits for: the answers to all that has come in by then.
+    pub drain: Duration,
+}
+
+impl ServerConfig {
+    /// The defaults at an endpoint.
+    pub fn at(endpoint: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            insecure_plaintext: false,
+            max_clients: 64,
+            idle: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a server cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The socket fails.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The model's thread cannot be started.
+    #[error("cannot start the model thread")]
+    Thread(#[source] io::Error),
+    /// The model's thread is gone.
+    #[error("the model thread ended by itself")]
+    ModelGone,
+}
+
+/// What the model thread made of a job.
+struct Answer {
+    job: Job,
+    outcome: Result<(Prediction, Timings), Objection>,
+}
+
+struct Client {
+    session: Session,
+    last_seq: Option<u64>,
+    heard: Instant,
+}
+
+/// A policy server that listens and is not yet running.
+pub struct Server {
+    socket: ServerSocket,
+    config: ServerConfig,
+    contract: Arc<Contract>,
+    model: Model,
+    clients: HashMap<Peer, Client>,
+    room: Arc<Room>,
+    answers: Receiver<Answer>,
+    thread: JoinHandle<()>,
+    stats: Stats,
+}
+
+impl Server {
+    /// Listens, and gives the predictor its thread.
+    ///
+    /// # Errors
+    ///
+    /// When the endpoint is malformed, taken, or exposed without leave.
+    pub fn bind(config: ServerConfig, predictor: impl Predictor) -> Result<Self, ServeError> {
+        let socket = ServerSocket::bind(&config.endpoint, config.insecure_plaintext)?;
+        let (contract, model) = (Arc::new(predictor.contract()), predictor.model());
+        let (room, waker) = (Arc::new(Room::default()), socket.waker()?);
+        let (sender, answers) = channel();
+        let (inner, promised) = (room.clone(), contract.clone());
+        let thread = thread::Builder::new()
+            .name("model".into())
+            .spawn(move || work(predictor, &promised, &inner, &sender, &waker))
+            .map_err(ServeError::Thread)?;
+        let (clients, stats) = (HashMap::new(), Stats::new());
+        Ok(Self { socket, config, contract, model, clients, room, answers, thread, stats })
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> &str {
+        self.socket.endpoint()
+    }
+
+    /// What it serves.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// What it was trained for.
+    pub fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// Serves on this thread until `stop` is set; then answers what waits, tells its clients, and
+    /// says how it fared.
+    ///
+    /// # Errors
+    ///
+    /// When the socket fails or the model thread is gone.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<Status, ServeError> {
+        while !stop.load(Ordering::Relaxed) {
+            self.turn(true)?;
+            if self.thread.is_finished() {
+                return Err(ServeError::ModelGone);
+            }
+        }
+        self.room.close();
+        let began = Instant::now();
+        while began.elapsed() < self.config.drain && !self.thread.is_finished() {
+            self.turn(false)?;
+        }
+        self.send_answers()?;
+        for peer in self.clients.keys() {
+            self.socket.send(peer, &Response::Goodbye)?;
+        }
+        let status = self.status();
+        self.socket.close(LINGER);
+        Ok(status)
+    }
+
+    /// Waits a little for a message or an answer, and deals with it.
+    fn turn(&mut self, open: bool) -> Result<(), ServeError> {
+        let incoming = self.socket.receive(TICK)?;
+        self.send_answers()?;
+        let Incoming::Message((peer, frames)) = incoming else { return Ok(()) };
+        self.stats.received += 1;
+        let began = Instant::now();
+        let request = frames.and_then(|frames| native::decode_request(&frames));
+        let decode_micros = micros(began.elapsed());
+        if let Some(client) = self.clients.get_mut(&peer) {
+            client.heard = began;
+        }
+        match request {
+            Ok(Request::Ping { seq }) => self.send(&peer, &Response::Pong { seq }),
+            Ok(Request::Status) => self.send(&peer, &Response::Status(self.status())),
+            Ok(Request::Goodbye { .. }) => {
+                self.clients.remove(&peer);
+                self.room.leave(&peer);
+                self.send(&peer, &Response::Goodbye)
+            }
+            Ok(_) if !open => {
+                let objection = (ErrorCode::NotReady, "the server is shutting down".into());
+                self.refuse(&peer, objection, None)
+            }
+            Ok(Request::Hello(hello)) => self.hello(&peer, &hello),
+            Ok(Request::Infer(infer)) => self.infer(peer, infer, decode_micros),
+            Ok(_) => {
+                let objection = (ErrorCode::BadFrame, "this request is not served".into());
+                self.refuse(&peer, objection, None)
+            }
+            Err(error) => {
+                let objection: Objection = (WireError::code(&error), error.to_string());
+                self.refuse(&peer, objection, None)
+            }
+        }
+    }
+
+    /// A client that is not there any more is no trouble of ours.
+    fn send(&mut self, peer: &Peer, response: &Response) -> Result<(), ServeError> {
+        self.socket.send(peer, response)?;
+        Ok(())
+    }
+
+    fn refuse(
+        &mut self,
+        peer: &Peer,
+        (code, detail): Objection,
+        seq: Option<u64>,
+    ) -> Result<(), ServeError> {
+        if code == ErrorCode::Stale {
+            self.stats.stale += 1;
+        } else {
+            self.stats.refused += 1;
+        }
+        self.send(peer, &Response::Error(Refusal { code, detail, seq }))
+    }
+
+    fn status(&self) -> Status {
+        self.stats.status(&self.model, self.clients.len(), self.room.occupancy())
+    }
+
+    fn hello(&mut self, peer: &Peer, hello: &Hello) -> Result<(), ServeError> {
+        let fits = hello.spec.as_ref().map_or(Ok(()), |spec| self.contract.spec.check(spec));
+        if let Err(error) = fits {
+            let objection = (ErrorCode::ContractMismatch, error.to_string());
+            return self.refuse(peer, objection, None);
+        }
+        if !self.clients.contains_key(peer) && self.clients.len() >= self.config.max_clients {
+            self.clients.retain(|_, client| client.heard.elapsed() < self.config.idle);
+            if self.clients.len() >= self.config.max_clients {
+                let detail = format!("{} clients are served already", self.clients.len());
+                return self.refuse(peer, (ErrorCode::Busy, detail), None);
+            }
+        }
+        // What the client asked before belongs to its old session.
+        self.room.leave(peer);
+        let session = Session(rand::random());
+        let client = Client { session, last_seq: None, heard: Instant::now() };
+        self.clients.insert(peer.clone(), client);
+        let welcome = Welcome {
+            session,
+            model: self.model.clone(),
+            contract: Contract::clone(&self.contract),
+            fingerprint: self.contract.spec.fingerprint(),
+            max_bytes: native::MAX_BYTES as u64,
+        };
+        self.send(peer, &Response::Welcome(welcome))
+    }
+
+    fn infer(&mut self, peer: Peer, infer: Infer, decode_micros: u32) -> Result<(), ServeError> {
+        let seq = infer.seq;
+        if let Err(objection) = self.admit(&peer, &infer) {
+            return self.refuse(&peer, objection, Some(seq));
+        }
+        let job = Job { peer, infer, decode_micros, since: Instant::now() };
+        if let Some(Job { peer, infer, .. }) = self.room.enter(job) {
+            let detail = format!("observation {seq} came before the model was free");
+            self.refuse(&peer, (ErrorCode::Stale, detail), Some(infer.seq))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a request may wait for the model.
+    fn admit(&mut self, peer: &Peer, infer: &Infer) -> Result<(), Objection> {
+        let unknown = || (ErrorCode::NoSession, "this session is unknown: say hello".to_owned());
+        let client = self.clients.get_mut(peer).ok_or_else(unknown)?;
+        if client.session != infer.session {
+            return Err(unknown());
+        }
+        let seq = infer.seq;
+        match client.last_seq {
+            Some(last) if seq == last => {
+                return Err((ErrorCode::Replay, format!("request {seq} came before")));
+            }
+            Some(last) if seq < last => {
+                return Err((ErrorCode::Stale, format!("request {last} came before {seq}")));
+            }
+            _ => client.last_seq = Some(seq),
+        }
+        check::shape(&self.contract, &infer.stack)
+    }
+
+    fn send_answers(&mut self) -> Result<(), ServeError> {
+        while let Ok(Answer { job, outcome }) = self.answers.try_recv() {
+            let Job { peer, infer, .. } = job;
+            // A client that said goodbye or hello meanwhile does not want it any more.
+            if self.clients.get(&peer).is_none_or(|client| client.session != infer.session) {
+                continue;
+            }
+            match outcome {
+                Err(objection) => self.refuse(&peer, objection, Some(infer.seq))?,
+                Ok((prediction, timings)) => self.reply(&peer, &infer, prediction, timings)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(
+        &mut self,
+        peer: &Peer,
+        infer: &Infer,
+        prediction: Prediction,
+        timings: Timings,
+    ) -> Result<(), ServeError> {
+        let mut reply = Reply {
+            session: infer.session,
+            seq: infer.seq,
+            episode: infer.episode,
+            first_tick: infer.tick,
+            t_obs_nanos: infer.t_obs_nanos,
+            model_hash: self.model.hash.clone(),
+            timings,
+            chunk: prediction.chunk,
+            attention: prediction.attention,
+        };
+        // The reply says how long it took to encode, which is known afterwards: a chunk is so
+        // small that it is encoded twice.
+        let began = Instant::now();
+        let mut response = Response::Reply(reply.clone());
+        if let Err(error) = encode_response(&response) {
+            return self.refuse(peer, (ErrorCode::Internal, error.to_string()), Some(infer.seq));
+        }
+        reply.timings.encode = micros(began.elapsed());
+        self.stats.answered(reply.timings);
+        response = Response::Reply(reply);
+        self.send(peer, &response)
+    }
+}
+
+/// The model thread.
+fn work(
+    mut predictor: impl Predictor,
+    contract: &Contract,
+    room: &Room,
+    answers: &Sender<Answer>,
+    waker: &Waker,
+) {
+    while let Some(job) = room.next() {
+        let outcome = predict(&mut predictor, contract, &job);
+        if answers.send(Answer { job, outcome }).is_err() {
+            return; // the server is gone
+        }
+        waker.wake();
+    }
+    waker.wake();
+}
+
+fn predict(
+    predictor: &mut impl Predictor,
+    contract: &Contract,
+    job: &Job,
+) -> Result<(Prediction, Timings), Objection> {
+    let began = Instant::now();
+    let stack = &job.infer.stack;
+    check::finite(contract, stack)?;
+    let checked = began.elapsed();
+    // A policy that panics is a policy that has no answer; the next request may be fine.
+    let predicted =
+        catch_unwind(AssertUnwindSafe(|| predictor.predict(stack, job.infer.attention)));
+    let infer = began.elapsed().saturating_sub(checked);
+    let prediction = match predicted {
+        Ok(Ok(prediction)) => prediction,
+        Ok(Err(error)) => return Err((ErrorCode::Internal, error.to_string())),
+        Err(_) => return Err((ErrorCode::Internal, "the policy panicked".into())),
+    };
+    check::prediction(contract, &prediction)?;
+    let timings = Timings {
+        decode: job.decode_micros,
+        queue: micros(began.saturating_duration_since(job.since)),
+        preprocess: micros(checked + prediction.preprocess),
+        infer: micros(infer.saturating_sub(prediction.preprocess)),
+        encode: 0,
+    };
+    Ok((prediction, timings))
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}

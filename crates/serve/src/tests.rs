@@ -1,0 +1,281 @@
+//! A server with a predictor of a few lines behind it, and clients before it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use engraft_core::{ActionChunk, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
+use engraft_wire::{
+    ClientSocket, Contract, ErrorCode, Hello, Incoming, Infer, Model, Refusal, Request, Response,
+    Session, Status,
+};
+
+use crate::{PredictError, Prediction, Predictor, Server, ServerConfig};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn spec(size: usize) -> RobotSpec {
+    RobotSpec {
+        name: "arm".into(),
+        control_hz: 10.0,
+        views: vec![ViewSpec { name: "front".into(), width: size, height: size, depth: false }],
+        proprio: vec![Dimension::new("elbow", "rad")],
+        actions: vec![Dimension::new("elbow", "rad").within(-1.0, 1.0)],
+    }
+}
+
+fn observation(size: usize, angle: f32) -> Observation {
+    let view = View { rgb: RgbImage::filled(size, size, [7; 3]), depth: None };
+    Observation { views: vec![view], proprio: vec![angle] }
+}
+
+/// Sleeps, then gives back the newest angle and one more; 13 and 17 bring it down.
+struct Echo {
+    size: usize,
+    sleep: Duration,
+}
+
+impl Predictor for Echo {
+    fn contract(&self) -> Contract {
+        Contract { spec: spec(self.size), num_frames: 2, horizon: 2 }
+    }
+
+    fn model(&self) -> Model {
+        Model { name: "echo".into(), hash: "e".repeat(64) }
+    }
+
+    fn predict(&mut self, stack: &[Observation], _: bool) -> Result<Prediction, PredictError> {
+        thread::sleep(self.sleep);
+        let angle = stack[1].proprio[0];
+        assert!(angle != 13.0, "an unlucky number");
+        if angle == 17.0 {
+            return Err(PredictError("no such angle".into()));
+        }
+        let next = if angle == 19.0 { f32::NAN } else { angle + 1.0 };
+        let chunk = ActionChunk::new(2, 1, vec![angle, next]).unwrap();
+        Ok(Prediction { chunk, attention: Vec::new(), preprocess: Duration::ZERO })
+    }
+}
+
+struct Running {
+    endpoint: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Status>>,
+}
+
+impl Running {
+    fn start(size: usize, sleep_millis: u64, max_clients: usize) -> Self {
+        let config = ServerConfig { max_clients, ..ServerConfig::at("tcp://127.0.0.1:*") };
+        let echo = Echo { size, sleep: Duration::from_millis(sleep_millis) };
+        let server = Server::bind(config, echo).unwrap();
+        let (endpoint, stop) = (server.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+        let flag = stop.clone();
+        let thread = Some(thread::spawn(move || server.run(&flag).unwrap()));
+        Self { endpoint, stop, thread }
+    }
+
+    fn client(&self) -> (ClientSocket, Session) {
+        let socket = ClientSocket::connect(&self.endpoint).unwrap();
+        let hello = Request::Hello(Hello { client: "test".into(), spec: None });
+        let Response::Welcome(welcome) = socket.ask(&hello, SOON).unwrap() else { panic!() };
+        assert_eq!(welcome.fingerprint, welcome.contract.spec.fingerprint());
+        (socket, welcome.session)
+    }
+
+    fn finish(&mut self) -> Status {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.finish();
+        }
+    }
+}
+
+fn infer(session: Session, seq: u64, stack: Vec<Observation>) -> Request {
+    let (episode, tick, t_obs_nanos) = (4, 100 + seq, 1000 + seq);
+    Request::Infer(Infer { session, seq, episode, tick, t_obs_nanos, attention: false, stack })
+}
+
+fn stack(angle: f32) -> Vec<Observation> {
+    vec![observation(4, 0.0), observation(4, angle)]
+}
+
+fn refusal(response: Response) -> Refusal {
+    match response {
+        Response::Error(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_request_is_answered_with_its_echoes_and_timings() {
+    let server = Running::start(4, 2, 4);
+    let (client, session) = server.client();
+    let Response::Reply(reply) = client.ask(&infer(session, 1, stack(0.5)), SOON).unwrap() else {
+        panic!("no reply")
+    };
+    assert_eq!((reply.seq, reply.episode, reply.first_tick, reply.t_obs_nanos), (1, 4, 101, 1001));
+    assert_eq!(reply.chunk.values(), [0.5, 1.5]);
+    assert!(reply.timings.infer >= 2_000, "{:?}", reply.timings);
+}
+
+#[test]
+fn it_answers_while_it_infers() {
+    let server = Running::start(4, 700, 4);
+    let (client, session) = server.client();
+    client.send(&infer(session, 1, stack(0.5)), SOON).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    let began = Instant::now();
+    assert_eq!(client.ask(&Request::Ping { seq: 9 }, SOON).unwrap(), Response::Pong { seq: 9 });
+    let Response::Status(status) = client.ask(&Request::Status, SOON).unwrap() else { panic!() };
+    server.client();
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(status.busy && status.replied == 0);
+    let Incoming::Message(Response::Reply(_)) = client.receive(SOON).unwrap() else { panic!() };
+}
+
+#[test]
+fn the_latest_observation_wins_and_the_older_ones_are_stale() {
+    let mut server = Running::start(4, 300, 4);
+    let (client, session) = server.client();
+    let (other, of_other) = server.client();
+    client.send(&infer(session, 1, stack(1.0)), SOON).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    for seq in [2, 3, 4] {
+        client.send(&infer(session, seq, stack(seq as f32)), SOON).unwrap();
+    }
+    other.send(&infer(of_other, 1, stack(0.5)), SOON).unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let Incoming::Message(response) = client.receive(SOON).unwrap() else { panic!() };
+        answers.push(match response {
+            Response::Error(Refusal { code: ErrorCode::Stale, seq, .. }) => (seq, false),
+            Response::Reply(reply) => (Some(reply.seq), true),
+            other => panic!("{other:?}"),
+        });
+    }
+    // The first was already with the model; 2 and 3 were overtaken.
+    assert_eq!(answers, [(Some(2), false), (Some(3), false), (Some(1), true), (Some(4), true)]);
+    // Another client's observation is not overtaken by this one's.
+    let Incoming::Message(Response::Reply(_)) = other.receive(SOON).unwrap() else { panic!() };
+    // What is older than what was asked is stale, what was asked is a replay.
+    let late = refusal(client.ask(&infer(session, 3, stack(0.0)), SOON).unwrap());
+    assert_eq!((late.code, late.seq), (ErrorCode::Stale, Some(3)));
+    let again = refusal(client.ask(&infer(session, 4, stack(0.0)), SOON).unwrap());
+    assert_eq!(again.code, ErrorCode::Replay);
+    let status = server.finish();
+    assert_eq!((status.replied, status.stale, status.refused), (3, 3, 1));
+}
+
+#[test]
+fn a_robot_that_does_not_fit_is_refused_with_expected_and_found() {
+    let server = Running::start(4, 0, 4);
+    let client = ClientSocket::connect(&server.endpoint).unwrap();
+    let mut found = spec(4);
+    found.actions[0].unit = "deg".into();
+    let hello = Request::Hello(Hello { client: "test".into(), spec: Some(found) });
+    let refused = refusal(client.ask(&hello, SOON).unwrap());
+    assert_eq!(refused.code, ErrorCode::ContractMismatch);
+    let expected = "robot mismatch in actions: expected elbow [rad], found elbow [deg]";
+    assert_eq!(refused.detail, expected);
+    let hello = Request::Hello(Hello { client: "test".into(), spec: Some(spec(4)) });
+    assert!(matches!(client.ask(&hello, SOON).unwrap(), Response::Welcome(_)));
+}
+
+#[test]
+fn what_is_not_as_agreed_is_refused_with_expected_and_found() {
+    let server = Running::start(4, 0, 4);
+    let (client, session) = server.client();
+    let mut seq = 0;
+    let mut ask = |stack| {
+        seq += 1;
+        let refused = refusal(client.ask(&infer(session, seq, stack), SOON).unwrap());
+        assert_eq!(refused.seq, Some(seq));
+        (refused.code, refused.detail)
+    };
+    let (code, detail) = ask(vec![observation(8, 0.0), observation(8, 0.0)]);
+    assert_eq!(code, ErrorCode::BadShape);
+    assert_eq!(detail, "width and height of view `front`: expected [4, 4], found [8, 8]");
+    let (_, detail) = ask(vec![observation(4, 0.0)]);
+    assert_eq!(detail, "frames: expected 2, found 1");
+    let (code, detail) = ask(stack(f32::NAN));
+    assert_eq!(code, ErrorCode::Nonfinite);
+    assert_eq!(detail, "proprio `elbow` of frame 1 is NaN");
+    // A policy that errs, panics or gives no numbers does not bring the server down.
+    assert_eq!(ask(stack(17.0)), (ErrorCode::Internal, "no such angle".into()));
+    assert_eq!(ask(stack(13.0)), (ErrorCode::Internal, "the policy panicked".into()));
+    assert_eq!(ask(stack(19.0)).0, ErrorCode::Nonfinite);
+    let reply = client.ask(&infer(session, 99, stack(0.5)), SOON).unwrap();
+    assert!(matches!(reply, Response::Reply(_)));
+}
+
+#[test]
+fn an_unknown_session_is_told_to_say_hello() {
+    let server = Running::start(4, 0, 1);
+    let stranger = ClientSocket::connect(&server.endpoint).unwrap();
+    let refused = refusal(stranger.ask(&infer(Session([0; 16]), 1, stack(0.0)), SOON).unwrap());
+    assert_eq!(refused.code, ErrorCode::NoSession);
+    let (client, session) = server.client();
+    let hello = Request::Hello(Hello { client: "late".into(), spec: None });
+    let refused = refusal(stranger.ask(&hello, SOON).unwrap());
+    assert_eq!(
+        (refused.code, refused.detail),
+        (ErrorCode::Busy, "1 clients are served already".into())
+    );
+    assert_eq!(client.ask(&Request::Goodbye { session }, SOON).unwrap(), Response::Goodbye);
+    assert!(matches!(stranger.ask(&hello, SOON).unwrap(), Response::Welcome(_)));
+}
+
+#[test]
+fn a_stop_answers_what_waits_and_says_goodbye() {
+    let mut server = Running::start(4, 200, 4);
+    let (client, session) = server.client();
+    client.send(&infer(session, 1, stack(0.5)), SOON).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    client.send(&infer(session, 2, stack(0.5)), SOON).unwrap();
+    thread::sleep(Duration::from_millis(20));
+    let status = server.finish();
+    assert_eq!(status.replied, 2);
+    for expected in ["reply", "reply", "goodbye"] {
+        let Incoming::Message(response) = client.receive(SOON).unwrap() else { panic!() };
+        let found = match response {
+            Response::Reply(_) => "reply",
+            Response::Goodbye => "goodbye",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+#[ignore = "measures; run it alone with --nocapture"]
+fn overhead_of_a_request() {
+    let server = Running::start(96, 0, 4);
+    let (client, session) = server.client();
+    let stack = vec![observation(96, 0.0), observation(96, 0.5)];
+    let mut micros = Vec::new();
+    for seq in 1..=4000 {
+        let request = infer(session, seq, stack.clone());
+        let began = Instant::now();
+        let response = client.ask(&request, SOON).unwrap();
+        micros.push(began.elapsed().as_micros());
+        assert!(matches!(response, Response::Reply(_)));
+    }
+    let micros = &mut micros[500..];
+    micros.sort_unstable();
+    let at = |part: usize| micros[(micros.len() - 1) * part / 1000];
+    println!(
+        "round trip, 2 x 96 x 96 x 3: p50 {} us, p99 {} us, p99.9 {} us",
+        at(500),
+        at(990),
+        at(999)
+    );
+    let Response::Status(status) = client.ask(&Request::Status, SOON).unwrap() else { panic!() };
+    println!("{:?}", status.latency);
+}
