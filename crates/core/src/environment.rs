@@ -33,4 +33,10 @@ pub trait Environment {
 
     /// Plays one action in physical units for one control period.
     fn step(&mut self, action: &[f32]) -> Transition;
+
+    /// [`step`](Self::step) where nobody looks: says only whether the task was achieved, so that
+    /// a simulator need not draw.
+    fn advance(&mut self, action: &[f32]) -> bool {
+        self.step(action).success
+    }
 }

@@ -1,0 +1,367 @@
+//! Frozen features, computed once and kept on disk.
+//!
+//! A file holds one record per picture, in half precision: tap after tap, a map and, where the
+//! network has one, a class token. It is read at positions, so that what the page cache holds is
+//! memory and nothing is mapped. Its name is a hash of the dataset's fingerprint, of the backbone's
+//! config and of what the network makes of a fixed picture, which stands for its weights, its taps
+//! and its preprocessing together.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use engraft_core::{Observation, hex};
+use engraft_datasets::Episode;
+use engraft_policies::{Features, Policy, PolicyConfig};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::TrainError;
+use crate::frames::Frames;
+
+/// Pictures that go through the backbone at once while the file is made.
+const PICTURES_AT_ONCE: usize = 32;
+
+/// Where frozen features may be kept, and how much of them.
+#[derive(Debug, Clone)]
+pub struct FeatureCache {
+    /// The folder; files of different data and backbones lie beside each other.
+    pub dir: PathBuf,
+    /// Bytes that a file may have; larger ones are not written and the features computed each time.
+    pub budget_bytes: u64,
+}
+
+/// Size of one tap's features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Shape {
+    channels: usize,
+    height: usize,
+    width: usize,
+    cls: bool,
+}
+
+/// What lies beside the file; it is written last, so a file without it is not finished.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    num_pictures: u64,
+    taps: Vec<Shape>,
+}
+
+/// Features of every picture of a dataset.
+pub(crate) struct FeatureStore {
+    file: File,
+    path: PathBuf,
+    header: Header,
+    num_views: usize,
+    /// Steps before each episode.
+    starts: Vec<usize>,
+}
+
+impl Shape {
+    fn of(features: &Features) -> Self {
+        let [_, channels, height, width] = features.map.dims();
+        Self { channels, height, width, cls: features.cls.is_some() }
+    }
+
+    fn map_len(self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    fn len(self) -> usize {
+        self.map_len() + if self.cls { self.channels } else { 0 }
+    }
+}
+
+impl Header {
+    fn record_len(&self) -> usize {
+        self.taps.iter().map(|shape| shape.len()).sum()
+    }
+
+    fn num_bytes(&self) -> u64 {
+        self.num_pictures * self.record_len() as u64 * 2
+    }
+}
+
+impl FeatureStore {
+    /// Opens the features of `frames`, or makes them.
+    ///
+    /// `None` where the policy has nothing frozen or the file would go past the budget; `note`
+    /// hears about sizes before anything is written, and may be asked whether to stop.
+    pub(crate) fn prepare(
+        policy: &Policy,
+        config: &PolicyConfig,
+        frames: &Frames,
+        cache: &FeatureCache,
+        device: &Device,
+        note: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Option<Self>, TrainError> {
+        let dataset = frames.dataset();
+        let num_views = dataset.spec().num_views();
+        let Some((header, probe)) = probe(policy, frames, device) else { return Ok(None) };
+        let num_bytes = header.num_bytes();
+        let size = format!(
+            "frozen features of {} pictures: {} in half precision",
+            header.num_pictures,
+            megabytes(num_bytes)
+        );
+        let path = cache.dir.join(format!("{}.features", name(config, frames, &probe)?));
+        let starts = (0..dataset.num_episodes())
+            .scan(0, |next, episode| {
+                let start = *next;
+                *next += dataset.episode_len(episode);
+                Some(start)
+            })
+            .collect();
+        if is_complete(&path, &header) {
+            note(&format!("{size}, read from {}", cache.dir.display()));
+        } else if num_bytes > cache.budget_bytes {
+            let budget = megabytes(cache.budget_bytes);
+            note(&format!("{size}, more than the budget of {budget}: computed at every step"));
+            return Ok(None);
+        } else {
+            note(&format!("{size}, written to {}", cache.dir.display()));
+            if !make(policy, frames, &header, &path, device, note)? {
+                return Ok(None);
+            }
+        }
+        let file = File::open(&path).map_err(TrainError::file("open", &path))?;
+        Ok(Some(Self { file, path, header, num_views, starts }))
+    }
+
+    /// Features of the pictures of `steps`, `(episode, step)` each, all views of one after another.
+    pub(crate) fn read(
+        &self,
+        steps: &[(usize, usize)],
+        device: &Device,
+    ) -> Result<Vec<Features>, TrainError> {
+        let (record, views) = (self.header.record_len(), self.num_views);
+        let mut bytes = vec![0; steps.len() * views * record * 2];
+        bytes
+            .par_chunks_mut((views * record * 2).max(1))
+            .zip(steps)
+            .try_for_each(|(bytes, &(episode, step))| {
+                let at = (self.starts[episode] + step) * views * record * 2;
+                self.file.read_exact_at(bytes, at as u64)
+            })
+            .map_err(TrainError::file("read", &self.path))?;
+        let num_pictures = steps.len() * views;
+        let mut from = 0;
+        let mut features = Vec::with_capacity(self.header.taps.len());
+        for shape in &self.header.taps {
+            let map = column(&bytes, record, from, shape.map_len());
+            from += shape.map_len();
+            let dims = [num_pictures, shape.channels, shape.height, shape.width];
+            let map = Tensor::from_data(TensorData::new(map, dims), device);
+            let cls = shape.cls.then(|| {
+                let cls = column(&bytes, record, from, shape.channels);
+                from += shape.channels;
+                Tensor::from_data(TensorData::new(cls, [num_pictures, shape.channels]), device)
+            });
+            features.push(Features { map, cls });
+        }
+        Ok(features)
+    }
+}
+
+/// Values `from..from + len` of every record, in single precision.
+fn column(bytes: &[u8], record: usize, from: usize, len: usize) -> Vec<f32> {
+    let mut values = vec![0.0; bytes.len() / (record * 2).max(1) * len];
+    values.par_chunks_mut(len.max(1)).zip(bytes.par_chunks(record * 2)).for_each(
+        |(values, bytes)| {
+            let halves: Vec<f16> = bytes[from * 2..(from + len) * 2]
+                .chunks_exact(2)
+                .map(|pair| f16::from_le_bytes([pair[0], pair[1]]))
+                .collect();
+            halves.convert_to_f32_slice(values);
+        },
+    );
+    values
+}
+
+/// The header that the file will have, and the features of a fixed picture.
+fn probe(policy: &Policy, frames: &Frames, device: &Device) -> Option<(Header, Vec<f32>)> {
+    let dataset = frames.dataset();
+    let view = dataset.spec().views.first()?;
+    let (height, width) = (view.height, view.width);
+    // Every value of a byte at unlike places, so that no weight is blind to it.
+    let picture: Vec<f32> =
+        (0..3 * height * width).map(|i| ((i * 7919 + i / 251) % 256) as f32).collect();
+    let picture = Tensor::from_data(TensorData::new(picture, [1, 3, height, width]), device);
+    let features = policy.frozen_features(picture)?;
+    let num_pictures = (dataset.num_steps() * dataset.spec().num_views()) as u64;
+    let header = Header { num_pictures, taps: features.iter().map(Shape::of).collect() };
+    Some((header, records(features, 1)))
+}
+
+/// The records of `num_pictures` pictures, one after another.
+fn records(features: Vec<Features>, num_pictures: usize) -> Vec<f32> {
+    let columns: Vec<Vec<f32>> = features
+        .into_iter()
+        .flat_map(|features| [Some(features.map.into_data()), features.cls.map(Tensor::into_data)])
+        .flatten()
+        .map(|data| data.iter::<f32>().collect())
+        .collect();
+    let mut records = Vec::with_capacity(columns.iter().map(Vec::len).sum());
+    for picture in 0..num_pictures {
+        for column in &columns {
+            let len = column.len() / num_pictures;
+            records.extend_from_slice(&column[picture * len..(picture + 1) * len]);
+        }
+    }
+    records
+}
+
+/// The file's name: a hash of all that decides what it holds.
+fn name(config: &PolicyConfig, frames: &Frames, probe: &[f32]) -> Result<String, TrainError> {
+    let mut hash = Sha256::new();
+    hash.update(b"engraft features 1");
+    hash.update(frames.dataset().fingerprint()?);
+    hash.update(serde_json::to_vec(&config.backbone()).expect("a config is plain data"));
+    for value in probe {
+        hash.update(value.to_le_bytes());
+    }
+    Ok(hex(&hash.finalize()[..12]))
+}
+
+fn header_path(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+fn is_complete(path: &Path, header: &Header) -> bool {
+    let found = std::fs::read(header_path(path)).ok();
+    let found = found.and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok());
+    let len = std::fs::metadata(path).map(|file| file.len());
+    found.as_ref() == Some(header) && len.is_ok_and(|len| len == header.num_bytes())
+}
+
+/// Writes the file; `false` where `note` asked to stop.
+fn make(
+    policy: &Policy,
+    frames: &Frames,
+    header: &Header,
+    path: &Path,
+    device: &Device,
+    note: &mut dyn FnMut(&str) -> bool,
+) -> Result<bool, TrainError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).map_err(TrainError::file("make the folder", dir))?;
+    let partial = tempfile::Builder::new()
+        .prefix(".features-")
+        .tempfile_in(dir)
+        .map_err(TrainError::file("write in", dir))?;
+    let dataset = frames.dataset();
+    let views = dataset.spec().num_views();
+    let steps: Vec<(usize, usize)> = (0..dataset.num_episodes())
+        .flat_map(|episode| (0..dataset.episode_len(episode)).map(move |step| (episode, step)))
+        .collect();
+    let mut writer = BufWriter::new(partial);
+    let mut told = std::time::Instant::now();
+    for (done, batch) in steps.chunks((PICTURES_AT_ONCE / views.max(1)).max(1)).enumerate() {
+        let observations = batch
+            .par_iter()
+            .map(|&(episode, step)| frames.episode(episode)?.observation(step))
+            .collect::<Result<Vec<_>, _>>()?;
+        let features = policy.frozen_features(images(&observations, device)).unwrap_or_default();
+        let values: Vec<f16> =
+            records(features, batch.len() * views).into_par_iter().map(f16::from_f32).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        writer.write_all(&bytes).map_err(TrainError::file("write", path))?;
+        if told.elapsed().as_secs() >= 5 {
+            told = std::time::Instant::now();
+            let share = 100.0 * ((done + 1) * batch.len()) as f64 / steps.len() as f64;
+            if !note(&format!("frozen features: {share:.0} %")) {
+                return Ok(false);
+            }
+        }
+    }
+    let partial =
+        writer.into_inner().map_err(|error| TrainError::file("write", path)(error.into_error()))?;
+    partial.as_file().sync_all().map_err(TrainError::file("write", path))?;
+    partial.persist(path).map_err(|error| TrainError::file("write", path)(error.error))?;
+    let text = serde_json::to_vec(header).expect("a header is plain data");
+    let beside = header_path(path);
+    std::fs::write(&beside, text).map_err(TrainError::file("write", &beside))?;
+    Ok(true)
+}
+
+/// Pictures of observations: `[observations * views, 3, height, width]`, 0 to 255.
+///
+/// # Panics
+///
+/// When they differ in size.
+pub(crate) fn images(observations: &[Observation], device: &Device) -> Tensor<4> {
+    let views: Vec<_> = observations.iter().flat_map(|each| &each.views).collect();
+    let (height, width) = views.first().map_or((0, 0), |v| (v.rgb.height(), v.rgb.width()));
+    let plane = height * width;
+    let mut values = vec![0.0; views.len() * 3 * plane];
+    values.par_chunks_mut((3 * plane).max(1)).zip(&views).for_each(|(values, view)| {
+        assert_eq!((view.rgb.height(), view.rgb.width()), (height, width), "pictures of one size");
+        for (i, pixel) in view.rgb.pixels().chunks_exact(3).enumerate() {
+            for (channel, &value) in pixel.iter().enumerate() {
+                values[channel * plane + i] = f32::from(value);
+            }
+        }
+    });
+    Tensor::from_data(TensorData::new(values, [views.len(), 3, height, width]), device)
+}
+
+fn megabytes(num_bytes: u64) -> String {
+    format!("{:.1} MB", num_bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing::{Toy, frozen_recipe, policy};
+
+    #[test]
+    fn what_is_read_back_is_what_the_network_says_in_half_precision() {
+        let device = Device::flex();
+        let recipe = frozen_recipe();
+        let toy = Arc::new(Toy::new(&[3, 5]));
+        let policy = policy(&recipe, &*toy, &device);
+        let frames = Frames::new(toy, u64::MAX);
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FeatureCache { dir: folder.path().into(), budget_bytes: 1 << 30 };
+        let mut notes = Vec::new();
+        let prepare = |notes: &mut Vec<String>, cache: &FeatureCache| {
+            let mut note = |text: &str| {
+                notes.push(text.to_owned());
+                true
+            };
+            FeatureStore::prepare(&policy, &recipe.policy, &frames, cache, &device, &mut note)
+                .unwrap()
+        };
+        let store = prepare(&mut notes, &cache).unwrap();
+        let steps = [(1, 4), (0, 2), (1, 0)];
+        let read = store.read(&steps, &device).unwrap();
+        let observations: Vec<_> = steps
+            .iter()
+            .map(|&(episode, step)| frames.episode(episode).unwrap().observation(step).unwrap())
+            .collect();
+        let fresh = policy.frozen_features(images(&observations, &device)).unwrap();
+        assert_eq!(read.len(), fresh.len());
+        for (read, fresh) in read.iter().zip(&fresh) {
+            let (read, fresh) = (read.map.to_data(), fresh.map.to_data());
+            let scale = fresh.iter::<f32>().fold(0.0_f32, |max, value| max.max(value.abs()));
+            for (read, fresh) in read.iter::<f32>().zip(fresh.iter::<f32>()) {
+                assert!((read - fresh).abs() <= scale * 1e-3, "{read} {fresh}");
+            }
+        }
+        drop(store);
+
+        prepare(&mut notes, &cache).unwrap();
+        assert!(notes.last().unwrap().contains("read from"), "{notes:?}");
+        let small = FeatureCache { budget_bytes: 10, dir: folder.path().join("other") };
+        assert!(prepare(&mut notes, &small).is_none());
+        assert!(notes.last().unwrap().contains("more than the budget"), "{notes:?}");
+        assert!(!small.dir.exists());
+    }
+}

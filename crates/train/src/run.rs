@@ -1,0 +1,318 @@
+//! A training run: set up, resumed, and handed to Burn's learner.
+//!
+//! The run's folder:
+//!
+//! | path | holds |
+//! | --- | --- |
+//! | `best/`, `last/` | checkpoints: lowest validation loss, and newest |
+//! | `recipe.toml` | what the run follows |
+//! | `metrics.jsonl` | a row per step and per validation |
+//! | `state/` | what `resume` continues from, bit for bit |
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use burn::lr_scheduler::LrScheduler;
+use burn::tensor::Device;
+use burn::train::logger::InMemoryMetricLogger;
+use burn::train::metric::LearningRateMetric;
+use burn::train::renderer::MetricsRenderer;
+use burn::train::renderer::tui::TuiMetricsRendererWrapper;
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use engraft_datasets::Dataset;
+use engraft_policies::{Policy, Provenance};
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Data;
+use crate::capture::{Capture, WhenAsked};
+use crate::features::{FeatureCache, FeatureStore};
+use crate::learner::{Gauge, Imitation};
+use crate::loader::{Cursor, Failure, Loader};
+use crate::progress::{Metrics, Silent};
+use crate::saver::Saver;
+use crate::schedule::{Scheduler, Total};
+use crate::session::{Session, Steps};
+use crate::state::{self, Standing};
+use crate::{Progress, Recipe, TrainError};
+
+/// How a run is carried out; nothing in here changes what it comes to, a time limit aside.
+pub struct Options {
+    /// Continue the run in the folder. Without it a folder that holds one is refused.
+    pub resume: bool,
+    /// Set from outside to stop after the step that is under way, with everything saved.
+    pub interrupt: Arc<AtomicBool>,
+    /// Hears what the run says.
+    pub progress: Box<dyn FnMut(&Progress) + Send>,
+    /// Time between two lines of progress.
+    pub report_every: Duration,
+    /// Show Burn's dashboard, which takes the terminal over.
+    pub dashboard: bool,
+    /// Where frozen features are kept, and how much of them; `None` computes them at every step.
+    pub features: Option<FeatureCache>,
+    /// Bytes of decoded pictures that are kept in memory.
+    pub image_budget_bytes: u64,
+    /// Train for this long instead of the recipe's steps, preparations included. The schedule
+    /// then follows the share of the time that is used, so that the rate reaches its end on any
+    /// machine. Such a run is repeatable by its number of steps, not bit for bit.
+    pub time_limit: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            resume: false,
+            interrupt: Arc::default(),
+            progress: Box::new(|_| ()),
+            report_every: Duration::from_secs(5),
+            dashboard: false,
+            features: None,
+            image_budget_bytes: 2 << 30,
+            time_limit: None,
+        }
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// All steps were done.
+    Finished,
+    /// Its time was up.
+    TimeUp,
+    /// It was asked to stop, and can be continued.
+    Interrupted,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Why it ended.
+    pub ending: Ending,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Mean loss of the last epoch.
+    pub train_loss: f64,
+    /// The last validation loss.
+    pub val_loss: Option<f64>,
+    /// The best validation loss, and its step.
+    pub best: Option<(f64, u64)>,
+    /// Seconds in the loop.
+    pub elapsed_secs: f64,
+    /// Pictures per second in the loop, this call's part of the run.
+    pub images_per_sec: f64,
+    /// Share of this time that was spent waiting for data.
+    pub waiting: f64,
+    /// Parameters that were learned.
+    pub num_learned_params: usize,
+    /// The checkpoint to use: the best one, or the last where nothing was held back.
+    pub checkpoint: PathBuf,
+}
+
+/// The folder of the checkpoint that stands for the run in `dir`: `dir` itself if it is a
+/// checkpoint, else the best one, else the last.
+pub fn checkpoint_dir(dir: &Path) -> PathBuf {
+    let candidates = [dir.to_owned(), dir.join("best"), dir.join("last")];
+    let found = candidates.iter().find(|dir| dir.join("config.json").is_file());
+    found.unwrap_or(&candidates[0]).clone()
+}
+
+/// Trains the policy of `recipe` on `dataset` and leaves everything in `out`.
+///
+/// # Errors
+///
+/// When the recipe and the data do not fit each other, something cannot be read or written, or
+/// the loss is no longer a number.
+pub fn train(
+    recipe: &Recipe,
+    dataset: Arc<dyn Dataset>,
+    out: &Path,
+    device: &Device,
+    mut options: Options,
+) -> Result<Summary, TrainError> {
+    let began = Instant::now();
+    recipe.check()?;
+    let fingerprint = dataset.fingerprint()?;
+    let resumed = begin(recipe, &fingerprint, out, options.resume)?;
+    let (plain, autodiff) = (device.clone().inner(), device.clone().inner().autodiff());
+    let mut data = Data::new(recipe, dataset, options.image_budget_bytes)?;
+    plain.seed(recipe.seed);
+    let policy = recipe.policy.init(data.transform.contract(), recipe.seed, &autodiff)?;
+    let num_learned_params = policy.num_learned_params();
+    (options.progress)(&Progress::Note(format!(
+        "{} episodes, {} samples to learn from, {} to judge with; {num_learned_params} parameters \
+         to learn",
+        data.frames.dataset().num_episodes(),
+        data.train.len(),
+        data.val.len(),
+    )));
+    prepare_features(recipe, &policy, &mut data, &plain, &mut options)?;
+    let data = Arc::new(data);
+
+    let total = Total::new(recipe.steps as f64);
+    let (mut model, mut optimizer) = (Imitation::new(policy, recipe), recipe.optimizer.init());
+    let mut scheduler =
+        Scheduler::new(recipe.schedule.clone(), recipe.optimizer.learning_rate, &total);
+    let standing = if let Some((dir, standing)) = resumed {
+        let (loaded, moments, schedule) = state::load(&dir, model, optimizer)?;
+        (model, optimizer) = (loaded, moments);
+        scheduler.load_record(schedule.record("0"));
+        standing
+    } else {
+        Standing::new(fingerprint.clone())
+    };
+    model.set_step(standing.step);
+
+    let steps = if options.time_limit.is_some() { u64::MAX >> 16 } else { recipe.steps };
+    let (cursor, failure) = (Cursor::default(), Failure::default());
+    let row = Recipe { steps, ..recipe.clone() };
+    let train_loader = Loader::train(&data, &row, &cursor, &failure, &autodiff);
+    let val_loader = Loader::val(&data, recipe, &failure, &plain);
+    let saver = Saver {
+        out: out.into(),
+        policy_config: recipe.policy.clone(),
+        transform: data.transform.clone(),
+        provenance: provenance(recipe, fingerprint, &data),
+        metrics: Metrics::open(out, standing.step)?,
+    };
+    let interrupter = Interrupter::new();
+    let (capture, slots) = Capture::new();
+    let session = Session {
+        recipe: recipe.clone(),
+        steps,
+        began,
+        time_limit: options.time_limit,
+        total,
+        cursor,
+        failure,
+        interrupt: Arc::clone(&options.interrupt),
+        interrupter: interrupter.clone(),
+        progress: options.progress,
+        report_every: options.report_every,
+        validates: !data.val.is_empty(),
+        standing,
+        saver,
+        capture,
+    };
+    let renderer: Box<dyn MetricsRenderer> = if options.dashboard {
+        Box::new(TuiMetricsRendererWrapper::new(interrupter.clone(), None))
+    } else {
+        Box::new(Silent)
+    };
+    let steps = Arc::new(Steps::new(session));
+    let (model_slot, optimizer_slot, scheduler_slot) = slots;
+    let num_epochs = recipe.steps.div_ceil(recipe.epoch_steps) as usize;
+    let learner = Learner::new(model, optimizer, scheduler);
+    let strategy = Arc::clone(&steps);
+    let result = SupervisedTraining::new(out, Arc::new(train_loader), Arc::new(val_loader))
+        .metric_train_numeric(Gauge::loss())
+        .metric_valid_numeric(Gauge::loss())
+        .metric_train_numeric(Gauge::images_per_sec())
+        .metric_train_numeric(Gauge::waiting())
+        .metric_train_numeric(LearningRateMetric::new())
+        .with_metric_logger(InMemoryMetricLogger::new())
+        .with_application_logger(None)
+        .with_custom_checkpointers(model_slot, optimizer_slot, scheduler_slot)
+        .with_checkpointing_strategy(WhenAsked)
+        .with_training_strategy(TrainingStrategy::Custom(strategy))
+        .with_interrupter(interrupter)
+        .num_epochs(num_epochs)
+        .renderer(renderer)
+        .launch(learner);
+    if let Some(error) = result.error {
+        return Err(TrainError::Learner { message: error.to_string() });
+    }
+    let mut summary = steps.finish()?;
+    summary.num_learned_params = num_learned_params;
+    Ok(summary)
+}
+
+fn provenance(recipe: &Recipe, fingerprint: String, data: &Data) -> Provenance {
+    Provenance {
+        dataset: recipe.dataset.as_ref().map(|dir| dir.display().to_string()),
+        dataset_hash: Some(fingerprint),
+        num_episodes: Some(data.num_train_episodes()),
+        num_samples: Some(data.train.len()),
+        seed: Some(recipe.seed),
+        ..Provenance::default()
+    }
+}
+
+/// Makes the folder of a fresh run, or finds where the one in it stands.
+fn begin(
+    recipe: &Recipe,
+    fingerprint: &str,
+    out: &Path,
+    resume: bool,
+) -> Result<Option<(PathBuf, Standing)>, TrainError> {
+    let newest = state::newest(out)?;
+    let path = out.join("recipe.toml");
+    if !resume {
+        if let Some((step, _)) = newest {
+            return Err(TrainError::Exists { step, path: out.into() });
+        }
+        std::fs::create_dir_all(out).map_err(TrainError::file("make the folder", out))?;
+        let text = recipe.to_toml()?;
+        std::fs::write(&path, text).map_err(TrainError::file("write", &path))?;
+        return Ok(None);
+    }
+    if !path.is_file() {
+        return Err(TrainError::NoRun { path: out.into() });
+    }
+    let begun = Recipe { dataset: recipe.dataset.clone(), ..Recipe::open(&path)? };
+    if begun != *recipe {
+        let (expected, found) = first_difference(&begun.to_toml()?, &recipe.to_toml()?);
+        return Err(TrainError::Resume { what: "recipe", expected, found });
+    }
+    // Killed before its first state: it begins again, in the same order.
+    let Some((_, dir)) = newest else { return Ok(None) };
+    let standing = state::standing(&dir)?;
+    if standing.dataset != fingerprint {
+        let (expected, found) = (standing.dataset, fingerprint.to_owned());
+        return Err(TrainError::Resume { what: "dataset", expected, found });
+    }
+    Ok(Some((dir, standing)))
+}
+
+/// The first line in which two files differ.
+fn first_difference(one: &str, other: &str) -> (String, String) {
+    let (mut one, mut other) = (one.lines(), other.lines());
+    loop {
+        match (one.next(), other.next()) {
+            (Some(a), Some(b)) if a == b => {}
+            (a, b) => {
+                let say = |line: Option<&str>| format!("`{}`", line.unwrap_or("end of file"));
+                return (say(a), say(b));
+            }
+        }
+    }
+}
+
+fn prepare_features(
+    recipe: &Recipe,
+    policy: &Policy,
+    data: &mut Data,
+    plain: &Device,
+    options: &mut Options,
+) -> Result<(), TrainError> {
+    let Some(cache) = &options.features else { return Ok(()) };
+    if recipe.policy.backbone().is_none() {
+        return Ok(());
+    }
+    if !data.backbone_sees_clean() {
+        let note = "frozen features are computed at every step: augmentation comes before them";
+        (options.progress)(&Progress::Note(note.into()));
+        return Ok(());
+    }
+    let (progress, interrupt) = (&mut options.progress, &options.interrupt);
+    let mut note = |text: &str| {
+        progress(&Progress::Note(text.into()));
+        !interrupt.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let policy = burn::module::Module::valid(policy);
+    data.features =
+        FeatureStore::prepare(&policy, &recipe.policy, &data.frames, cache, plain, &mut note)?;
+    Ok(())
+}
