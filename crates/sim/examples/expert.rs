@@ -19,7 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 for instance in 0..simulator.num_instances() {
                     let mut successes = 0;
                     for seed in 0..seeds {
-                        let (length, success) = play_episode(&mut simulator, instance, seed, &noise);
+                        let (length, success) =
+                            play_episode(&mut simulator, instance, seed, &noise);
                         successes += u64::from(success);
                         steps += length;
                         longest = longest.max(length);

@@ -34,6 +34,7 @@ mod scene;
 mod shade;
 mod shadow;
 mod simulator;
+mod span;
 pub mod texture;
 
 use std::fmt;

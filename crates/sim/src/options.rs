@@ -89,3 +89,28 @@ impl SimOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_options_are_errors() {
+        let options = SimOptions { image_size: 8, ..SimOptions::default() };
+        let error = options.check().unwrap_err();
+        assert_eq!(error.to_string(), "expected an image size from 16 to 1024, found 8");
+        let options = SimOptions { views: vec![SimView::Front; 2], ..SimOptions::default() };
+        let error = options.check().unwrap_err();
+        assert!(error.to_string().ends_with("found front, front"), "{error}");
+    }
+
+    #[test]
+    fn the_spec_names_the_joints_with_their_limits() {
+        let arm = Arm::embedded().unwrap();
+        let spec = SimOptions { depth: true, ..SimOptions::default() }.robot_spec(&arm);
+        assert_eq!((spec.proprio_dim(), spec.action_dim(), spec.num_views()), (7, 7, 1));
+        assert_eq!(spec.actions[0], Dimension::new("shoulder_yaw", "rad").within(-2.0, 2.0));
+        assert_eq!(spec.actions[6], Dimension::new("gripper", "1").within(0.0, 1.0));
+        assert!(spec.views[0].depth);
+    }
+}

@@ -34,7 +34,7 @@ const GRIP_N_M: f64 = 2000.0;
 const GRIP_NS_M: f64 = 40.0;
 const GRIP_MAX_N: f64 = 30.0;
 /// How much of the spring's stretch the arm gives way in one instant.
-const GRIP_YIELD: f64 = 0.25;
+const GRIP_YIELD: f64 = 0.1;
 /// How far the hand may slip along the handle before it has lost it.
 const SLIP_MAX_M: f64 = 0.03;
 /// How much further than it is a gripper must want to close to hold.
@@ -263,5 +263,84 @@ impl Physics {
             }
         }
         touches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::Translation3;
+
+    use super::*;
+    use crate::instances::Instance;
+    use crate::{Split, Task};
+
+    /// The hand around the handle of a closed drawer, its gripper open.
+    fn around_a_handle() -> (Arm, Physics) {
+        let arm = Arm::embedded().unwrap();
+        let instance = Instance::new(Task::Drawer, Split::Train, 0);
+        let cabinet = Cabinet::new(&instance, [0.0; 3]);
+        let start = [0.0, -0.2, 0.4, -0.2, 0.0, std::f64::consts::FRAC_PI_2];
+        let (joints, off) = arm.reach(&cabinet.grasp(0.0), &start);
+        assert!(off < 1e-6);
+        let pieces = instance.handle.pieces();
+        let physics = Physics::new(&arm, cabinet, &pieces, 3.0, joints, 0.1);
+        (arm, physics)
+    }
+
+    /// Moves the hand by `step` in each of several periods.
+    fn drag(arm: &Arm, physics: &mut Physics, step: Vector3<f64>, gripper: f64, periods: usize) {
+        for _ in 0..periods {
+            let tcp = arm.pose(physics.joints(), 0.0).tcp;
+            let (joints, _) = arm.reach(&(Translation3::from(step) * tcp), physics.joints());
+            physics.advance(arm, &joints, gripper);
+        }
+    }
+
+    #[test]
+    fn fingers_stop_on_the_handle_and_hold_it() {
+        let (arm, mut physics) = around_a_handle();
+        drag(&arm, &mut physics, Vector3::zeros(), 1.0, 8);
+        assert!(physics.holds());
+        // Fingers 0.05 m from the middle when open, a bar of about 0.01 m radius.
+        assert!((0.7..0.85).contains(&physics.gripper()), "{}", physics.gripper());
+        assert!(physics.opening().abs() < 0.003);
+    }
+
+    #[test]
+    fn a_hand_off_centre_centres_itself_on_the_handle() {
+        let (arm, mut physics) = around_a_handle();
+        drag(&arm, &mut physics, Vector3::new(0.0, 0.0, 0.01), 0.0, 2);
+        let aside = |physics: &Physics| {
+            let tcp = arm.pose(physics.joints(), 0.0).tcp.translation.vector;
+            (tcp - physics.cabinet().grasp(0.0).translation.vector).z
+        };
+        assert!((aside(&physics) - 0.02).abs() < 1e-3);
+        drag(&arm, &mut physics, Vector3::zeros(), 1.0, 10);
+        assert!(physics.holds());
+        assert!(aside(&physics).abs() < 0.006, "{}", aside(&physics));
+    }
+
+    #[test]
+    fn a_held_drawer_follows_to_its_stop_where_the_hand_slips_off() {
+        let (arm, mut physics) = around_a_handle();
+        drag(&arm, &mut physics, Vector3::zeros(), 1.0, 8);
+        drag(&arm, &mut physics, Vector3::new(-0.015, 0.0, 0.0), 1.0, 8);
+        assert!((0.09..0.125).contains(&physics.opening()), "{}", physics.opening());
+        drag(&arm, &mut physics, Vector3::new(-0.03, 0.0, 0.0), 1.0, 10);
+        assert!(!physics.holds());
+        assert!((0.2..0.225).contains(&physics.opening()), "{}", physics.opening());
+    }
+
+    #[test]
+    fn an_open_hand_drags_nothing_and_can_push_a_drawer_shut() {
+        let (arm, mut physics) = around_a_handle();
+        drag(&arm, &mut physics, Vector3::zeros(), 1.0, 8);
+        drag(&arm, &mut physics, Vector3::new(-0.015, 0.0, 0.0), 1.0, 8);
+        drag(&arm, &mut physics, Vector3::zeros(), 0.0, 5);
+        let open = physics.opening();
+        drag(&arm, &mut physics, Vector3::new(-0.01, 0.0, 0.0), 0.0, 3);
+        assert!((physics.opening() - open).abs() < 0.01);
+        drag(&arm, &mut physics, Vector3::new(0.015, 0.0, 0.0), 0.0, 10);
+        assert!(physics.opening() < open - 0.03, "{} of {open}", physics.opening());
     }
 }

@@ -12,8 +12,9 @@ pub use crate::camera::Camera;
 
 use crate::camera::{Corner, clip};
 use crate::mesh::Mesh;
-use crate::shade::{Ground, Light, Surface, encode, shade};
+use crate::shade::{Ground, Light, Surface, encode, shade, unit};
 use crate::shadow::ShadowMap;
+use crate::span::Flat;
 use crate::texture::Texture;
 
 /// Depth of what is too far to measure, in metres.
@@ -114,19 +115,23 @@ impl Renderer {
         self.nearness.fill(0.0);
         self.owner.fill(NOTHING);
         self.faces.clear();
-        let (width, height) = ((self.width * SAMPLES) as f32, (self.height * SAMPLES) as f32);
-        let focal = height / 2.0 / (camera.fov_rad / 2.0).tan();
+        let (width, height) = (self.width * SAMPLES, self.height * SAMPLES);
+        let focal = height as f32 / 2.0 / (camera.fov_rad / 2.0).tan();
         let camera_from_world = camera.world_from_camera.inverse();
         let mut corners = Vec::new();
         for body in &world.bodies {
             corners.clear();
+            let [turn, seen] = [&body.pose.rotation, &camera_from_world.rotation]
+                .map(|rotation| rotation.to_rotation_matrix().into_inner());
+            let (shift, back) =
+                (body.pose.translation.vector, camera_from_world.translation.vector);
             corners.extend(body.mesh.vertices.iter().map(|vertex| {
-                let place = body.pose * vertex.position;
+                let place = turn * vertex.position.coords + shift;
                 Corner {
-                    world: place,
-                    normal: body.pose * vertex.normal,
+                    world: place.into(),
+                    normal: turn * vertex.normal,
                     uv: vertex.uv,
-                    camera: camera_from_world * place,
+                    camera: (seen * place + back).into(),
                 }
             }));
             for triangle in &body.mesh.triangles {
@@ -147,61 +152,21 @@ impl Renderer {
     }
 
     /// Draws one triangle into the buffers.
-    fn fill(&mut self, corners: [Corner; 3], material: usize, focal: f32, size: [f32; 2]) {
+    fn fill(&mut self, corners: [Corner; 3], material: usize, focal: f32, size: [usize; 2]) {
         let screen = corners.map(|c| {
             let scale = focal / c.camera.z;
-            [c.camera.x * scale + size[0] / 2.0, c.camera.y * scale + size[1] / 2.0]
+            let [width, height] = size.map(|side| side as f32);
+            [c.camera.x * scale + width / 2.0, c.camera.y * scale + height / 2.0]
         });
-        let [p, q, r] = screen;
-        let area = (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]);
-        if area.abs() < 1e-6 {
-            return;
-        }
-        let edge = |from: [f32; 2], to: [f32; 2]| {
-            let (a, b) = ((from[1] - to[1]) / area, (to[0] - from[0]) / area);
-            [a, b, -(a * from[0] + b * from[1])]
-        };
-        let edges = [edge(q, r), edge(r, p), edge(p, q)];
-        let low = |axis: usize| p[axis].min(q[axis]).min(r[axis]);
-        let high = |axis: usize| p[axis].max(q[axis]).max(r[axis]);
-        // Sample centres lie at halves.
-        let first = |axis: usize| (low(axis) - 0.5).ceil().max(0.0) as usize;
-        let end = |axis: usize| ((high(axis) - 0.5).floor() + 1.0).clamp(0.0, size[axis]) as usize;
-        let (x0, x1, y0, y1) = (first(0), end(0), first(1), end(1));
-        if x0 >= x1 || y0 >= y1 {
-            return;
-        }
+        let Some(flat) = Flat::new(screen) else { return };
         let weights: [[f32; 3]; 3] =
-            std::array::from_fn(|i| edges[i].map(|term| term / corners[i].camera.z));
+            std::array::from_fn(|i| flat.edges[i].map(|term| term / corners[i].camera.z));
         let near: [f32; 3] = std::array::from_fn(|j| weights.iter().map(|w| w[j]).sum());
         let id = self.faces.len() as u32;
-        let stride = self.width * SAMPLES;
         let mut seen = false;
-        for y in y0..y1 {
-            let fy = y as f32 + 0.5;
-            // The span of the row on which all three edges are positive.
-            let (mut left, mut right) = (x0 as f32 + 0.5, x1 as f32 - 0.5);
-            let mut empty = false;
-            for [a, b, c] in edges {
-                let at = b * fy + c;
-                if a > 0.0 {
-                    left = left.max(-at / a);
-                } else if a < 0.0 {
-                    right = right.min(at / -a);
-                } else if at < 0.0 {
-                    empty = true;
-                }
-            }
-            if empty || left > right {
-                continue;
-            }
-            let (from, to) = ((left - 0.5).ceil() as usize, (right - 0.5).floor() as usize + 1);
-            let row = y * stride;
-            let mut nearness = near[0] * (from as f32 + 0.5) + near[1] * fy + near[2];
-            let range = row + from..row + to.min(x1);
-            if range.is_empty() {
-                continue;
-            }
+        flat.rows(size, |y, from, to| {
+            let mut nearness = near[0] * (from as f32 + 0.5) + near[1] * (y as f32 + 0.5) + near[2];
+            let range = y * size[0] + from..y * size[0] + to;
             let owners = &mut self.owner[range.clone()];
             for (stored, owner) in self.nearness[range].iter_mut().zip(owners) {
                 if nearness > *stored {
@@ -211,7 +176,7 @@ impl Renderer {
                 }
                 nearness += near[0];
             }
-        }
+        });
         if seen {
             self.faces.push(Face { corners, material, weights });
         }
@@ -292,9 +257,9 @@ impl Renderer {
         let [i, j, k] = shares.map(|share| share / nearness);
         let [a, b, c] = &face.corners;
         let place = a.world.coords * i + b.world.coords * j + c.world.coords * k;
-        let normal = (a.normal * i + b.normal * j + c.normal * k).normalize();
+        let normal = unit(a.normal * i + b.normal * j + c.normal * k);
         let uv = [0, 1].map(|axis| a.uv[axis] * i + b.uv[axis] * j + c.uv[axis] * k);
-        let to_eye = (eye - Point3::from(place)).normalize();
+        let to_eye = unit(eye.coords - place);
         let slant = normal.dot(&to_eye).max(0.2);
         let footprint = SAMPLES as f32 / (focal * nearness * slant);
         let material = &world.materials[face.material];

@@ -17,6 +17,12 @@ pub struct Light {
     pub ambient: f32,
 }
 
+/// A vector's direction. Square roots here are the processor's own.
+#[inline]
+pub(crate) fn unit(v: Vector3<f32>) -> Vector3<f32> {
+    v / v.norm_squared().sqrt()
+}
+
 /// A point to be shaded.
 #[derive(Debug, Clone)]
 pub(crate) struct Surface {
@@ -38,7 +44,7 @@ pub(crate) fn shade(
     // The sky is above, a little comes back from the floor, and low places get less.
     let open = 0.75 + 0.25 * (surface.place.z * 2.5).clamp(0.0, 1.0);
     let sky = light.ambient * (0.68 + 0.32 * surface.normal.z) * open;
-    let half = (to_eye + light.toward).normalize();
+    let half = unit(to_eye + light.toward);
     let mirror = surface.normal.dot(&half).max(0.0);
     let mut shine = mirror * mirror;
     for _ in 0..4 {
@@ -82,15 +88,15 @@ impl Ground {
             if direction.x > 1e-4 { (self.wall_x_m - eye.x) / direction.x } else { f32::INFINITY };
         if down < ahead {
             let place = eye + direction * down;
-            let unit = direction / direction.norm();
-            let footprint = 2.0 * down / focal / (-unit.z).max(0.1);
+            let along = unit(*direction);
+            let footprint = 2.0 * down / focal / (-along.z).max(0.1);
             let surface = Surface {
                 place,
                 normal: Vector3::z(),
                 albedo: self.floor.sample([place.x, place.y], footprint),
                 gloss: 0.0,
             };
-            (shade(&surface, &-unit, light, shadow), down)
+            (shade(&surface, &-along, light, shadow), down)
         } else {
             let height = if ahead.is_finite() { eye.z + direction.z * ahead } else { 2.0 };
             let glow = 0.45 + 0.3 * (height * 0.7).clamp(0.0, 1.0);

@@ -4,8 +4,9 @@ use nalgebra::{Matrix3, Point3, Vector3};
 
 use crate::render::Body;
 use crate::shade::Light;
+use crate::span::Flat;
 
-const SIDE: usize = 256;
+const SIDE: usize = 320;
 /// Middle of what can cast a shadow, and how far the map reaches from it.
 const MIDDLE_M: [f32; 3] = [0.42, 0.0, 0.38];
 const REACH_M: f32 = 0.78;
@@ -36,7 +37,10 @@ impl ShadowMap {
         let mut corners = Vec::new();
         for body in bodies {
             corners.clear();
-            corners.extend(body.mesh.vertices.iter().map(|v| self.map(&(body.pose * v.position))));
+            let turn = body.pose.rotation.to_rotation_matrix().into_inner();
+            let shift = body.pose.translation.vector;
+            let places = body.mesh.vertices.iter().map(|v| turn * v.position.coords + shift);
+            corners.extend(places.map(|place| self.map(&place.into())));
             for triangle in &body.mesh.triangles {
                 let [a, b, c] = triangle.map(|i| corners[i as usize]);
                 self.fill(a, b, c);
@@ -57,29 +61,17 @@ impl ShadowMap {
         if area <= 1e-6 {
             return;
         }
-        let bound = |low: f32, high: f32| {
-            let from = (low - 0.5).ceil().max(0.0) as usize;
-            let to = ((high - 0.5).floor() + 1.0).clamp(0.0, SIDE as f32) as usize;
-            (from, to)
-        };
-        let (x0, x1) = bound(a.x.min(b.x).min(c.x), a.x.max(b.x).max(c.x));
-        let (y0, y1) = bound(a.y.min(b.y).min(c.y), a.y.max(b.y).max(c.y));
+        let Some(flat) = Flat::new([a, b, c].map(|p| [p.x, p.y])) else { return };
         let slope_x = ((b.z - a.z) * (c.y - a.y) - (c.z - a.z) * (b.y - a.y)) / area;
         let slope_y = ((c.z - a.z) * (b.x - a.x) - (b.z - a.z) * (c.x - a.x)) / area;
-        for y in y0..y1 {
-            let fy = y as f32 + 0.5;
-            for x in x0..x1 {
-                let fx = x as f32 + 0.5;
-                let inside = |p: &Vector3<f32>, q: &Vector3<f32>| {
-                    (q.x - p.x) * (fy - p.y) - (q.y - p.y) * (fx - p.x) >= 0.0
-                };
-                if inside(&a, &b) && inside(&b, &c) && inside(&c, &a) {
-                    let height = a.z + slope_x * (fx - a.x) + slope_y * (fy - a.y);
-                    let stored = &mut self.height[y * SIDE + x];
-                    *stored = stored.max(height);
-                }
+        flat.rows([SIDE, SIDE], |y, from, to| {
+            let (dx, dy) = (from as f32 + 0.5 - a.x, y as f32 + 0.5 - a.y);
+            let mut height = a.z + slope_x * dx + slope_y * dy;
+            for stored in &mut self.height[y * SIDE + from..y * SIDE + to] {
+                *stored = stored.max(height);
+                height += slope_x;
             }
-        }
+        });
     }
 
     /// How much of the sun reaches a place, from 0 to 1; smooth over two texels.

@@ -95,7 +95,6 @@ impl Texture {
     }
 
     /// The colour at a place, averaged over a square of `footprint_m`; linear light.
-    #[inline]
     pub fn sample(&self, uv: [f32; 2], footprint_m: f32) -> [f32; 3] {
         let texels = footprint_m / self.tile_m * SIDE as f32;
         // The exponent of a float is its binary logarithm, rounded down.
@@ -105,11 +104,12 @@ impl Texture {
         let texels = &self.levels[level];
         let x = uv[0] / self.tile_m * side as f32 - 0.5;
         let y = uv[1] / self.tile_m * side as f32 - 0.5;
-        let (left, top) = (x.floor(), y.floor());
-        let (fx, fy) = (x - left, y - top);
+        let floor = |x: f32| x as i32 - i32::from(x < 0.0);
+        let (left, top) = (floor(x), floor(y));
+        let (fx, fy) = (x - left as f32, y - top as f32);
         let mask = side as i32 - 1;
-        let (x0, y0) = ((left as i32 & mask) as usize, (top as i32 & mask) as usize);
-        let (x1, y1) = (((left as i32 + 1) & mask) as usize, ((top as i32 + 1) & mask) as usize);
+        let (x0, y0) = ((left & mask) as usize, (top & mask) as usize);
+        let (x1, y1) = (((left + 1) & mask) as usize, ((top + 1) & mask) as usize);
         let [a, b] = [texels[y0 * side + x0], texels[y0 * side + x1]];
         let [c, d] = [texels[y1 * side + x0], texels[y1 * side + x1]];
         [0, 1, 2].map(|i| {
