@@ -9,12 +9,13 @@ use serde_json::Value;
 /// Who may import whom. One not listed is forbidden; `tests/` may import all.
 const LAYERS: &[(&str, &[&str])] = &[
     ("engraft-core", &[]),
+    ("engraft-conv", &[]),
     ("engraft-backbones", &["engraft-core"]),
     ("engraft-datasets", &["engraft-core"]),
     ("engraft-wire", &["engraft-core"]),
     ("engraft-sim", &["engraft-core"]),
     ("engraft-viz", &["engraft-core"]),
-    ("engraft-policies", &["engraft-backbones", "engraft-core"]),
+    ("engraft-policies", &["engraft-backbones", "engraft-conv", "engraft-core"]),
     ("engraft-train", &["engraft-core", "engraft-datasets", "engraft-policies"]),
     ("engraft-serve", &["engraft-core", "engraft-policies", "engraft-wire"]),
     ("firmware-bridge", &["engraft-core", "engraft-sim", "engraft-wire"]),
@@ -39,7 +40,14 @@ const LAYERS: &[(&str, &[&str])] = &[
 const KEPT_INSIDE: &[(&str, &[&str])] = &[
     (
         "burn",
-        &["engraft-backbones", "engraft-policies", "engraft-train", "engraft-serve", "engraft"],
+        &[
+            "engraft-backbones",
+            "engraft-conv",
+            "engraft-policies",
+            "engraft-train",
+            "engraft-serve",
+            "engraft",
+        ],
     ),
     ("rerun", &["engraft-viz"]),
     ("zmq", &["engraft-wire"]),

@@ -12,6 +12,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
+use engraft_conv::conv2d;
 use serde::{Deserialize, Serialize};
 
 use crate::head::{Head, HeadConfig};
@@ -165,7 +166,7 @@ impl Hansen {
             x = Tensor::cat(vec![x, depth], 1);
         }
         for (i, conv) in self.convnet.iter().enumerate() {
-            x = conv.forward(x); // [batch * views, channels, h, w]
+            x = conv2d(conv, x); // [batch * views, channels, h, w]
             if self.last_relu || i + 1 < self.convnet.len() {
                 x = relu(x);
             }

@@ -11,6 +11,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::{interpolate, max_pool2d};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
+use engraft_conv::conv2d;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -106,8 +107,8 @@ impl ResidualBlock {
     }
 
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.first.forward(relu(x.clone()));
-        x + self.second.forward(relu(y))
+        let y = conv2d(&self.first, relu(x.clone()));
+        x + conv2d(&self.second, relu(y))
     }
 }
 
@@ -142,13 +143,13 @@ impl ConvStream {
     }
 
     pub(crate) fn stem(&self, x: Tensor<4>) -> Tensor<4> {
-        self.stem.forward(x)
+        conv2d(&self.stem, x)
     }
 
     /// Convolution and pooling of a stage: `[n, c, h, w]` to `[n, c, ceil(h / 2), ceil(w / 2)]`.
     pub(crate) fn halve(&self, stage: usize, x: Tensor<4>) -> Tensor<4> {
         let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
-        max_pool2d(self.feat_convs[stage].forward(x), options)
+        max_pool2d(conv2d(&self.feat_convs[stage], x), options)
     }
 
     /// The residual blocks of a stage.
