@@ -8,6 +8,7 @@ use crate::predictor::Prediction;
 /// A code, and what was expected and found.
 pub(crate) type Objection = (ErrorCode, String);
 
+#[allow(clippy::needless_pass_by_value)] // What is compared is made on the spot.
 fn same<T: PartialEq + std::fmt::Debug>(
     what: &str,
     expected: T,

@@ -40,12 +40,11 @@ impl Room {
     pub(crate) fn enter(&self, job: Job) -> Option<Job> {
         let mut inside = self.lock();
         let before = inside.waiting.iter_mut().find(|waiting| waiting.peer == job.peer);
-        let replaced = match before {
-            Some(before) => Some(std::mem::replace(before, job)),
-            None => {
-                inside.waiting.push_back(job);
-                None
-            }
+        let replaced = if let Some(before) = before {
+            Some(std::mem::replace(before, job))
+        } else {
+            inside.waiting.push_back(job);
+            None
         };
         drop(inside);
         self.bell.notify_one();

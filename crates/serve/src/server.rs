@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use engraft_wire::{
     Contract, ErrorCode, Hello, Incoming, Infer, Model, Peer, Refusal, Reply, Request, Response,
-    ServerSocket, Session, SocketError, Status, Timings, Waker, Welcome, WireError, decode_request,
+    ServerSocket, Session, SocketError, Status, Timings, Waker, Welcome, WireError,
     encode_response, native,
 };
 
@@ -24,6 +24,8 @@ use crate::stats::Stats;
 const TICK: Duration = Duration::from_millis(100);
 /// How long what was sent last may take to leave.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long clients have to read it: a connection that closes takes with it what is unread.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Where and how a server listens.
 #[derive(Debug, Clone)]
@@ -151,6 +153,9 @@ impl Server {
             self.socket.send(peer, &Response::Goodbye)?;
         }
         let status = self.status();
+        if !self.clients.is_empty() {
+            thread::sleep(FAREWELL);
+        }
         self.socket.close(LINGER);
         Ok(status)
     }

@@ -83,8 +83,8 @@ mod tests {
             stats.answered(Timings { infer, queue: 1, ..Timings::default() });
         }
         let model = Model { name: "m".into(), hash: "h".into() };
-        let status = stats.status(&model, 1, (0, false));
-        let find = |stage| status.latency.iter().find(|found| found.stage == stage).unwrap();
+        let told = stats.status(&model, 1, (0, false));
+        let find = |stage| told.latency.iter().find(|found| found.stage == stage).unwrap();
         // 976 to 1999 are left.
         assert_eq!((find("infer").p50, find("infer").p99), (976 + 511, 976 + 1012));
         assert_eq!(find("total").p50, 976 + 511 + 1);

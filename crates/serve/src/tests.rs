@@ -240,8 +240,7 @@ fn a_stop_answers_what_waits_and_says_goodbye() {
     thread::sleep(Duration::from_millis(50));
     client.send(&infer(session, 2, stack(0.5)), SOON).unwrap();
     thread::sleep(Duration::from_millis(20));
-    let status = server.finish();
-    assert_eq!(status.replied, 2);
+    server.stop.store(true, Ordering::Relaxed);
     for expected in ["reply", "reply", "goodbye"] {
         let Incoming::Message(response) = client.receive(SOON).unwrap() else { panic!() };
         let found = match response {
@@ -251,6 +250,7 @@ fn a_stop_answers_what_waits_and_says_goodbye() {
         };
         assert_eq!(found, expected);
     }
+    assert_eq!(server.finish().replied, 2);
 }
 
 #[test]

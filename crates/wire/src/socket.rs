@@ -41,6 +41,10 @@ impl Waker {
     }
 }
 
+/// Wake-ups that may be under way. Far more than there ever are: ZeroMQ tells a sender late of
+/// what was read, so a small bound loses a wake-up although nothing waits.
+const MAX_WAKES: i32 = 10_000;
+
 /// The pair of sockets that a [`Waker`] works by.
 struct Wake {
     context: zmq::Context,
@@ -51,7 +55,7 @@ impl Wake {
     fn new(context: &zmq::Context) -> zmq::Result<Self> {
         let pull = context.socket(zmq::PULL)?;
         pull.set_linger(0)?;
-        pull.set_rcvhwm(4)?;
+        pull.set_rcvhwm(MAX_WAKES)?;
         pull.bind("inproc://wake")?;
         Ok(Self { context: context.clone(), pull })
     }
@@ -59,7 +63,7 @@ impl Wake {
     fn waker(&self) -> zmq::Result<Waker> {
         let push = self.context.socket(zmq::PUSH)?;
         push.set_linger(0)?;
-        push.set_sndhwm(4)?;
+        push.set_sndhwm(MAX_WAKES)?;
         push.connect("inproc://wake")?;
         Ok(Waker(push))
     }

@@ -68,3 +68,22 @@ fn a_waker_ends_the_wait() {
     assert!(matches!(event, Incoming::Woken));
     thread.join().unwrap();
 }
+
+#[test]
+fn no_wake_up_is_lost_in_a_fast_exchange() {
+    let server = ServerSocket::bind("tcp://127.0.0.1:*", false).unwrap();
+    let waker = server.waker().unwrap();
+    let (ask, asked) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        for () in asked {
+            waker.wake();
+        }
+    });
+    for i in 0..5_000 {
+        ask.send(()).unwrap();
+        let event = server.receive(Duration::from_secs(5)).unwrap();
+        assert!(matches!(event, Incoming::Woken), "wake-up {i} was lost");
+    }
+    drop(ask);
+    thread.join().unwrap();
+}

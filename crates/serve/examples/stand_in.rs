@@ -1,0 +1,67 @@
+//! A policy server without a policy: it tells every robot arm to stay where it is.
+//!
+//! For trying out a client, and for `tests/judges/serve_light.py`:
+//!
+//! ```text
+//! cargo run -p engraft-serve --example stand_in -- tcp://127.0.0.1:5555
+//! ```
+//!
+//! Prints its endpoint and serves until its standard input ends.
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use engraft_core::{ActionChunk, Dimension, Observation, RobotSpec, ViewSpec};
+use engraft_serve::{PredictError, Prediction, Predictor, Server, ServerConfig};
+use engraft_wire::{Contract, Model};
+
+const HORIZON: usize = 8;
+
+struct StandIn;
+
+impl Predictor for StandIn {
+    fn contract(&self) -> Contract {
+        let view = |name: &str, depth| ViewSpec { name: name.into(), width: 96, height: 64, depth };
+        let joints = || vec![Dimension::new("elbow", "rad").within(-2.0, 2.0); 1];
+        let spec = RobotSpec {
+            name: "stand-in".into(),
+            control_hz: 10.0,
+            views: vec![view("front", true), view("wrist", false)],
+            proprio: joints(),
+            actions: joints(),
+        };
+        Contract { spec, num_frames: 2, horizon: HORIZON }
+    }
+
+    fn model(&self) -> Model {
+        Model { name: "stand-in".into(), hash: "0".repeat(64) }
+    }
+
+    fn predict(&mut self, stack: &[Observation], _: bool) -> Result<Prediction, PredictError> {
+        thread::sleep(Duration::from_millis(20));
+        let newest = stack.last().ok_or_else(|| PredictError("the stack is empty".into()))?;
+        let values = newest.proprio.repeat(HORIZON);
+        let chunk = ActionChunk::new(HORIZON, newest.proprio.len(), values);
+        let chunk = chunk.map_err(|error| PredictError(error.to_string()))?;
+        Ok(Prediction { chunk, attention: Vec::new(), preprocess: Duration::ZERO })
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let endpoint = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
+    let server = Server::bind(ServerConfig::at(endpoint), StandIn)?;
+    writeln!(io::stdout(), "{}", server.endpoint())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new()); // an error is an end, too
+        flag.store(true, Ordering::Relaxed);
+    });
+    let status = server.run(&stop)?;
+    writeln!(io::stderr(), "{} answered, {} refused", status.replied, status.refused)?;
+    Ok(())
+}
