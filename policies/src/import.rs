@@ -334,3 +334,6 @@ pub(crate) fn learned_shapes(policy: &Policy) -> Vec<(String, Vec<usize>)> {
     shapes.found.retain(|(name, _)| !name.starts_with("backbone."));
     shapes.found
 }
+
+#[cfg(test)]
+mod tests;

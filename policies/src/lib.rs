@@ -29,8 +29,8 @@ mod testing;
 
 use burn::module::{Module, ParamId, list_param_ids};
 use burn::tensor::{Device, Tensor};
-pub use engraft_backbones::Features;
-use engraft_backbones::{Backbone, Tap};
+use engraft_backbones::Backbone;
+pub use engraft_backbones::{Features, Tap};
 use serde::{Deserialize, Serialize};
 
 pub use backbone::{BackboneConfig, FrozenStream};
