@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes the golden taps of the backbones.
 
-    make_backbones.py                                # backbones.safetensors: made-up weights
+    make_backbones.py                                # backbones.safetensors: made-up weights,
+                                                     # tensors_*.pth: PyTorch's two file formats
     make_backbones.py LITE0.pth MOBILENET.pt PHOTO   # backbones_trained.safetensors
 
 Made with torch 2.10.0, torchvision 0.25.0, timm 1.0.31, safetensors 0.8.0, numpy 2.2.6.
@@ -304,8 +305,17 @@ def trained_golden(lite0: Path, mobilenet: Path, photo: Path):
     save_file(golden, HERE / "backbones_trained.safetensors")
 
 
+def file_formats():
+    grid = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    tensors = {"strided": grid.T, "half": grid[0].half(), "double": grid[1].double(), "steps": torch.tensor(7)}
+    checkpoint = {"epoch": 3, "state_dict": tensors}
+    torch.save(checkpoint, HERE / "tensors_zip.pth")
+    torch.save(checkpoint, HERE / "tensors_legacy.pth", _use_new_zipfile_serialization=False)
+
+
 if __name__ == "__main__":
     if len(sys.argv) == 4:
         trained_golden(*map(Path, sys.argv[1:]))
     else:
         made_up_golden()
+        file_formats()

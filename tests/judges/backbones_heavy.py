@@ -31,9 +31,8 @@ TRAINED = {
 
 
 def dump_taps(architecture: str, weights: Path, images: Path, out: Path) -> dict:
-    command = ["cargo", "run", "--quiet", "--locked", "-p", "engraft-backbones", "--example", "dump_taps", "--"]
-    command = [os.environ["DUMP_TAPS"]] if "DUMP_TAPS" in os.environ else command
-    subprocess.run([*command, architecture, weights, images, out], cwd=ROOT, check=True)
+    program = ROOT / "target" / "debug" / "examples" / "dump_taps"
+    subprocess.run([program, architecture, weights, images, out], cwd=ROOT, check=True)
     return load_file(out)
 
 
@@ -89,6 +88,8 @@ def main() -> int:
     asked = sys.argv[1:] or [*CNNS, *VITS]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "engraft"
     cache = Path(os.environ.get("ENGRAFT_CACHE") or home) / "weights"
+    build = ["cargo", "build", "--quiet", "--locked", "--workspace", "--example", "dump_taps"]
+    subprocess.run(build, cwd=ROOT, check=True)
     worst = {}
     with tempfile.TemporaryDirectory() as folder:
         for architecture in asked:

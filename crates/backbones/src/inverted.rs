@@ -217,6 +217,11 @@ impl InvertedResidualNet {
         Self { preprocessing, ..self }
     }
 
+    #[cfg(test)]
+    pub(crate) fn stem_weight(&self) -> Tensor<4> {
+        self.stem.weight.val()
+    }
+
     /// # Shapes
     ///
     /// - `inputs`: `[n, 3, height, width]`, normalized

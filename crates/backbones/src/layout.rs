@@ -341,3 +341,16 @@ pub(crate) fn detect(tensors: &NamedTensors, device: &Device) -> Vec<Architectur
     };
     Architecture::ALL.into_iter().filter(fits).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_norm_folds_into_the_convolution_before_it() {
+        let weight = TensorData::new(vec![1.0_f32, 2.0, 3.0, 4.0], [2, 2, 1, 1]);
+        let (folded, bias) = fold(&weight, &[2.0, 1.0], &[0.5, 0.0], &[3.0, 1.0], &[3.0, 0.0], 1.0);
+        assert_eq!(folded, TensorData::new(vec![1.0_f32, 2.0, 3.0, 4.0], [2, 2, 1, 1]));
+        assert_eq!(bias, TensorData::from([-2.5_f32, -1.0]));
+    }
+}

@@ -21,10 +21,12 @@
 
 mod architecture;
 mod backbone;
+mod cache;
 mod efficientnet;
 mod error;
 mod inverted;
 mod layout;
+mod manifest;
 mod mobilenet;
 mod preprocessing;
 mod pull;
@@ -45,5 +47,7 @@ pub use tensors::NamedTensors;
 pub use vit::Vit;
 pub use weights::load_named;
 
+#[cfg(test)]
+mod loading;
 #[cfg(test)]
 mod parity;

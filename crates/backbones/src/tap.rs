@@ -17,7 +17,9 @@ pub enum Facet {
     Layer,
     /// The residual stream after a transformer block, before the final norm.
     Token,
-    /// The keys of a transformer block, all heads side by side.
+    /// The keys of a transformer block, all heads side by side: channel `head * head_dim + i`, as
+    /// the layer writes them. (The extractor that SpawnNet's DINO baseline uses has the head
+    /// fastest: `i * heads + head`.)
     Key,
     /// The queries of a transformer block, all heads side by side.
     Query,
