@@ -346,3 +346,6 @@ fn report<A: Arm>(
     )?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,7 +112,10 @@ mod tests {
         assert!(pace.wait() >= period * 3);
         let before = pace.now();
         pace.wait();
-        assert!(pace.now().saturating_sub(before) >= period / 2, "the next one is a full period away");
+        assert!(
+            pace.now().saturating_sub(before) >= period / 2,
+            "the next one is a full period away"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engraft_core::Observation;
 use engraft_policies::Checkpoint;
@@ -46,9 +46,10 @@ impl Predictor for Checkpoint {
         let none = || PredictError("the policy gave no chunk".into());
         let began = Instant::now();
         if attention {
+            // One call does both here, so all of it counts as the network's time.
             let mut all = self.predict_detailed(&[stack]).map_err(told)?;
             let engraft_policies::Prediction { chunk, attention } = all.pop().ok_or_else(none)?;
-            return Ok(Prediction { chunk, attention, preprocess: std::time::Duration::ZERO });
+            return Ok(Prediction { chunk, attention, preprocess: Duration::ZERO });
         }
         let input = self.transform.input(&[stack], &self.device()).map_err(told)?;
         let preprocess = began.elapsed();
@@ -57,5 +58,53 @@ impl Predictor for Checkpoint {
         let mut chunks = self.transform.actions(output, &[newest]).map_err(told)?;
         let chunk = chunks.pop().ok_or_else(none)?;
         Ok(Prediction { chunk, attention: Vec::new(), preprocess })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use engraft_core::{Dimension, RgbImage, RobotSpec, Stats, View, ViewSpec};
+    use engraft_policies::hansen::ConvLayer;
+    use engraft_policies::{HansenConfig, PolicyConfig, Provenance, Transform};
+
+    #[test]
+    fn a_checkpoint_predicts_behind_the_trait_what_it_predicts_itself() {
+        let spec = RobotSpec {
+            name: "arm".into(),
+            control_hz: 10.0,
+            views: vec![ViewSpec { name: "front".into(), width: 16, height: 16, depth: false }],
+            proprio: vec![Dimension::new("elbow", "rad")],
+            actions: vec![Dimension::new("elbow", "rad")],
+        };
+        let contract = engraft_policies::Contract {
+            spec,
+            num_frames: 2,
+            horizon: 3,
+            use_proprio: true,
+            use_depth: false,
+            relative_actions: true,
+        };
+        let layer = ConvLayer { channels: 4, kernel: 3, stride: 2 };
+        let config = HansenConfig { layers: vec![layer; 2], ..HansenConfig::small() };
+        let config = PolicyConfig::Hansen(config);
+        let policy = config.init(&contract, 1, &Device::flex()).unwrap();
+        let stats = || Stats::identity(1);
+        let transform = Transform::new(contract, stats(), stats()).unwrap();
+        let mut checkpoint = Checkpoint::new(config, transform, policy, Provenance::default());
+
+        let view = View { rgb: RgbImage::filled(16, 16, [9, 8, 7]), depth: None };
+        let stack = vec![Observation { views: vec![view], proprio: vec![0.25] }; 2];
+        let expected = checkpoint.predict(&[&stack]).unwrap();
+        for attention in [false, true] {
+            let found = Predictor::predict(&mut checkpoint, &stack, attention).unwrap();
+            assert_eq!(found.chunk, expected[0]);
+            assert!(found.attention.is_empty(), "this policy does not say where it looks");
+        }
+        let contract = Predictor::contract(&checkpoint);
+        assert_eq!((contract.num_frames, contract.horizon), (2, 3));
+        let error = Predictor::predict(&mut checkpoint, &stack[..1], false).unwrap_err();
+        assert!(error.to_string().contains("frames in a stack"), "{error}");
     }
 }

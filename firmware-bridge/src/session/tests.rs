@@ -50,7 +50,8 @@ impl Server {
                 };
                 socket.send(&peer, &response).unwrap();
             }
-            socket.close(Duration::from_millis(200)); // the last answer still leaves
+            thread::sleep(Duration::from_millis(300)); // the last answer is still read
+            socket.close(Duration::ZERO);
         });
         Self { endpoint, stop, thread: Some(thread) }
     }

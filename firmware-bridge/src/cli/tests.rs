@@ -1,0 +1,167 @@
+//! The whole bridge on the simulated arm, with the scripted expert behind a socket.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use clap::Parser;
+use engraft_core::ActionChunk;
+use engraft_wire::{
+    Incoming, Model, Reply, ServerSocket, Session as SessionId, Timings, Welcome, decode_request,
+    read_log,
+};
+
+use super::*;
+
+const HORIZON: usize = 8;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn args(text: &str) -> Args {
+    Command::parse_from(std::iter::once("bridge").chain(text.split_whitespace())).args
+}
+
+/// Plays the episode in a simulator of its own to know what the arm's does: a simulated episode
+/// is a function of its instance, seed and actions.
+struct Expert {
+    simulator: Simulator,
+    instance: usize,
+    seed: u64,
+    episode: u32,
+    played: Vec<Vec<f32>>,
+}
+
+impl Expert {
+    fn chunk(&mut self, episode: u32, tick: u64) -> ActionChunk {
+        if episode != self.episode {
+            self.episode = episode;
+            self.played.clear();
+        }
+        self.played.truncate(tick as usize);
+        self.simulator.reset_blind(self.instance, self.seed + u64::from(episode));
+        for action in &self.played {
+            self.simulator.step_blind(action);
+        }
+        let mut values = Vec::new();
+        for _ in 0..HORIZON {
+            let action = self.simulator.expert_action();
+            self.simulator.step_blind(&action);
+            values.extend(&action);
+            self.played.push(action);
+        }
+        ActionChunk::new(HORIZON, values.len() / HORIZON, values).unwrap()
+    }
+
+    fn serve(mut self, socket: &ServerSocket, stop: &AtomicBool) {
+        let spec = Environment::spec(&self.simulator).clone();
+        let welcome = Welcome {
+            session: SessionId([5; 16]),
+            model: Model { name: "expert".into(), hash: "0123456789".into() },
+            fingerprint: spec.fingerprint(),
+            contract: Contract { spec, num_frames: 1, horizon: HORIZON },
+            max_bytes: 1 << 24,
+        };
+        while !stop.load(Ordering::Relaxed) {
+            let event = socket.receive(Duration::from_millis(5)).unwrap();
+            let Incoming::Message((peer, frames)) = event else { continue };
+            let response = match decode_request(&frames.unwrap()).unwrap() {
+                Request::Hello(_) => Response::Welcome(welcome.clone()),
+                Request::Ping { seq } => Response::Pong { seq },
+                Request::Infer(infer) => Response::Reply(Reply {
+                    session: infer.session,
+                    seq: infer.seq,
+                    episode: infer.episode,
+                    first_tick: infer.tick,
+                    t_obs_nanos: infer.t_obs_nanos,
+                    model_hash: welcome.model.hash.clone(),
+                    timings: Timings::default(),
+                    chunk: self.chunk(infer.episode, infer.tick),
+                    attention: Vec::new(),
+                }),
+                _ => continue,
+            };
+            socket.send(&peer, &response).unwrap();
+        }
+    }
+}
+
+struct Running {
+    endpoint: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(instance: usize, seed: u64) -> Self {
+        let options = SimOptions { image_size: 32, ..SimOptions::default() };
+        let simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
+        let expert = Expert { simulator, instance, seed, episode: 0, played: Vec::new() };
+        let socket = ServerSocket::bind("tcp://127.0.0.1:*", false).unwrap();
+        let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+        let flag = stop.clone();
+        let thread = Some(thread::spawn(move || expert.serve(&socket, &flag)));
+        Self { endpoint, stop, thread }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_expert_opens_drawers_over_the_wire_and_no_limit_is_in_its_joints_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("run.log");
+    let server = Running::start(2, 7);
+    let endpoint = &server.endpoint;
+    let log_path = log.display();
+    let args = args(&format!(
+        "--policy {endpoint} --episodes 2 --split heldout --instance 2 --seed 7 --fast --log {log_path}"
+    ));
+    let stop = AtomicBool::new(false);
+    assert_eq!(run_until(&args, &stop).unwrap(), ExitCode::SUCCESS);
+    let recording = read_log(&log).unwrap();
+    assert!(recording.whole);
+    assert_eq!(recording.rollouts.len(), 2);
+    for (rollout, seed) in recording.rollouts.iter().zip([7, 8]) {
+        assert_eq!((rollout.outcome, rollout.seed), (Outcome::Success, seed));
+        assert_eq!(rollout.steps[0].observation.views[0].rgb.width(), 32, "as the policy wants it");
+        // The expert shuts the gripper at once; a set-point moves no faster than the gripper can.
+        let gripper = rollout.spec.action_dim() - 1;
+        assert!(rollout.steps.iter().flat_map(|step| &step.limited).all(|&i| i == gripper));
+        assert_eq!(rollout.steps.iter().position(|step| step.chunk.is_some()), Some(0));
+    }
+    // What is there is not written over.
+    let error = run_until(&args, &stop).unwrap_err();
+    assert!(format!("{error:#}").starts_with("cannot create rollout log"), "{error:#}");
+}
+
+#[test]
+fn a_policy_for_other_cameras_or_no_server_is_an_error_that_says_so() {
+    let mut spec = Environment::spec(
+        &Simulator::new(Task::Drawer, Split::Train, SimOptions::default()).unwrap(),
+    )
+    .clone();
+    assert_eq!(sim_options(&spec).unwrap(), SimOptions::default());
+    spec.views[0].name = "ceiling".into();
+    let error = sim_options(&spec).unwrap_err().to_string();
+    assert_eq!(error, "the policy needs a camera `ceiling`, the simulator has front and wrist");
+
+    let nobody = args("--policy tcp://127.0.0.1:9 --connect-timeout 0.1");
+    let error = run_until(&nobody, &AtomicBool::new(false)).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("engraft serve RUN --bind tcp://127.0.0.1:9"),
+        "{error:#}"
+    );
+    let zero = args("--episodes 0");
+    let error = run_until(&zero, &AtomicBool::new(false)).unwrap_err();
+    assert_eq!(error.to_string(), "--episodes must be at least 1");
+}
