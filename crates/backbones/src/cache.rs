@@ -219,7 +219,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// See [`load_named`].
+    /// See [`load_named`](crate::load_named).
     pub fn load(&self, name: &str, device: &Device) -> Result<Backbone, WeightsError> {
         let weights = self.named(name)?;
         self.check(&weights)?;
