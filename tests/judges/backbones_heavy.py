@@ -42,6 +42,7 @@ def compare(expected: dict, found: dict) -> tuple:
     worst = (0.0, "")
     for name, values in expected.items():
         assert found[name].shape == values.shape, f"{name}: {found[name].shape} for {values.shape}"
+        assert torch.isfinite(found[name]).all() and torch.isfinite(values).all(), name
         scale = values.abs().max().item()
         worst = max(worst, ((found[name] - values).abs().max().item() / scale, name))
     return worst
