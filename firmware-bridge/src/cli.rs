@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
-use engraft_core::{Environment, Outcome, RobotSpec};
-use engraft_sim::{SimOptions, SimView, Simulator, Split, Task};
+use engraft_core::{Environment, Outcome};
+use engraft_sim::{SimOptions, Simulator, Split, Task};
 use engraft_wire::{ClientSocket, Contract, Hello, Request, Response};
 use serde::Serialize;
 
@@ -55,10 +55,10 @@ pub struct Args {
     /// Instances of the simulated arm: train or heldout.
     #[arg(long, default_value = "train")]
     pub split: Split,
-    /// Play this instance alone; otherwise episode I plays instance I, round and round.
+    /// Play this instance alone; otherwise all in turn.
     #[arg(long, value_name = "I")]
     pub instance: Option<usize>,
-    /// Seed of the first episode; episode I has seed S + I.
+    /// Seed of each instance's first episode; its next one has the next seed.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
     /// Do not keep to the clock: simulated time, waiting for each answer. An episode is then the
@@ -137,7 +137,9 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     let hold = seconds("--hold-timeout", args.hold_timeout)?;
 
     let contract = contract(&args.policy, connect_timeout, stop)?;
-    let simulator = Simulator::new(args.task, args.split, sim_options(&contract.spec)?)?;
+    // A simulator takes any camera: it gets those that the policy was trained with.
+    let options = SimOptions::from_spec(&contract.spec)?;
+    let simulator = Simulator::new(args.task, args.split, options)?;
     let limits = limits(&simulator, args.speed);
     let arm = SimArm::new(simulator).with_limits(limits.clone());
     if let Some(instance) = args.instance {
@@ -201,9 +203,12 @@ type Played = (Vec<EpisodeReport>, Result<(), BridgeError>);
 fn play<A: Arm>(session: &mut Session<'_, A>, args: &Args) -> io::Result<Played> {
     let mut episodes = Vec::new();
     for episode in 0..args.episodes {
-        let instance = args.instance.unwrap_or(episode as usize % session.arm.num_instances());
+        // As `engraft eval --sim` plans its episodes, so that the two can be compared.
+        let count = if args.instance.is_some() { 1 } else { session.arm.num_instances() };
+        let instance = args.instance.unwrap_or(episode as usize % count);
+        let seed = args.seed.wrapping_add(u64::from(episode) / count as u64);
         let report = session
-            .episode(episode, instance, args.seed + u64::from(episode))
+            .episode(episode, instance, seed)
             .and_then(|report| session.check().map(|()| report));
         let report = match report {
             Ok(report) => report,
@@ -256,18 +261,6 @@ fn contract(endpoint: &str, timeout: Duration, stop: &AtomicBool) -> anyhow::Res
         }
         ensure!(!stop.load(Ordering::Relaxed), "stopped before the policy server answered");
     }
-}
-
-/// A simulator takes any camera: it gets those that the policy was trained with.
-fn sim_options(spec: &RobotSpec) -> anyhow::Result<SimOptions> {
-    let view = |name: &str| match name {
-        "front" => Ok(SimView::Front),
-        "wrist" => Ok(SimView::Wrist),
-        _ => anyhow::bail!("the policy needs a camera `{name}`, the simulator has front and wrist"),
-    };
-    let views = spec.views.iter().map(|seen| view(&seen.name)).collect::<Result<Vec<_>, _>>()?;
-    let first = spec.views.first().context("the policy has no camera, a simulated arm has")?;
-    Ok(SimOptions { image_size: first.width, views, depth: spec.views.iter().any(|v| v.depth) })
 }
 
 /// Bounds from the spec, velocities from the arm's description.
