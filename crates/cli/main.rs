@@ -1,2 +1,87 @@
-//! The `engraft` command.
-fn main() {}
+//! The `engraft` command: one verb per file.
+
+mod bridge;
+mod data;
+mod device;
+mod eval;
+mod import;
+mod predict;
+mod progress;
+mod quickstart;
+mod record;
+mod report;
+mod serve;
+mod train;
+mod view;
+mod weights;
+mod word;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// glibc's allocator hands large activations back to the kernel at every step; mimalloc keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Grafts frozen pre-trained vision features into policies that a robot learns from demonstrations.
+///
+/// New here? `engraft quickstart` goes from nothing to a moving (simulated) arm.
+#[derive(Parser)]
+#[command(name = "engraft", version, propagate_version = true)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Quickstart(quickstart::Args),
+    #[command(subcommand)]
+    Weights(weights::Args),
+    #[command(subcommand)]
+    Data(data::Args),
+    Record(record::Args),
+    Train(train::Args),
+    Eval(eval::Args),
+    #[command(subcommand)]
+    Import(import::Args),
+    Predict(predict::Args),
+    Serve(serve::Args),
+    Bridge(bridge::Args),
+    View(view::Args),
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.verb {
+        Verb::Quickstart(args) => quickstart::run(&args),
+        Verb::Weights(args) => weights::run(&args),
+        Verb::Data(args) => data::run(&args),
+        Verb::Record(args) => record::run(&args),
+        Verb::Train(args) => train::run(&args),
+        Verb::Eval(args) => eval::run(&args),
+        Verb::Import(args) => import::run(&args),
+        Verb::Predict(args) => predict::run(&args),
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Bridge(args) => bridge::run(&args),
+        Verb::View(args) => view::run(&args),
+    }
+}
+
+#[allow(clippy::print_stderr)] // The one line that says what went wrong.
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(code) => code,
+        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("engraft: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `engraft ... | head` is no failure.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.root_cause().downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::BrokenPipe)
+}

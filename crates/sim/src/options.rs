@@ -46,6 +46,25 @@ impl Default for SimOptions {
 }
 
 impl SimOptions {
+    /// The cameras that a policy trained on `spec` needs.
+    ///
+    /// # Errors
+    ///
+    /// When it has none, or one that the simulator does not have.
+    pub fn from_spec(spec: &RobotSpec) -> Result<Self, SimError> {
+        let view = |name: &str| match name {
+            "front" => Ok(SimView::Front),
+            "wrist" => Ok(SimView::Wrist),
+            _ => Err(SimError::Unknown {
+                expected: "a camera named front or wrist",
+                found: name.to_owned(),
+            }),
+        };
+        let views = spec.views.iter().map(|seen| view(&seen.name)).collect::<Result<_, _>>()?;
+        let image_size = spec.views.first().map_or(0, |view| view.width);
+        Ok(Self { image_size, views, depth: spec.views.iter().any(|view| view.depth) })
+    }
+
     /// # Errors
     ///
     /// When the options ask for pictures that cannot be.

@@ -1,0 +1,173 @@
+//! `engraft record`: demonstrations from the embedded simulator's scripted expert.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use engraft_core::Environment;
+use engraft_datasets::{LerobotWriter, Version};
+use engraft_sim::{
+    Demonstration, Noise, SimOptions, SimView, Simulator, Split, Task, record_episode,
+};
+
+use crate::progress::{Bar, note, say};
+
+/// Record demonstrations in the embedded simulator, as a LeRobot dataset.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The task: drawer or door.
+    #[arg(long, value_name = "TASK")]
+    sim: Task,
+    /// The instances: train or heldout.
+    #[arg(long, default_value = "train")]
+    split: Split,
+    /// Episodes to record, dealt out over the instances in turn.
+    #[arg(long, default_value_t = 84)]
+    episodes: usize,
+    /// The folder to write; it must be new or empty.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Where resets and noise are drawn from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Side of a picture in pixels.
+    #[arg(long, default_value_t = 96)]
+    size: usize,
+    /// Record the camera on the hand too.
+    #[arg(long)]
+    wrist: bool,
+    /// How much the expert is disturbed; labels stay clean, so recovery is shown. 0 is not at all.
+    #[arg(long, default_value_t = 1.0)]
+    noise: f64,
+    /// Version of the LeRobot format.
+    #[arg(long, value_enum, default_value = "v3.0")]
+    format: Format,
+}
+
+/// A version of the LeRobot format, as its users write it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    #[value(name = "v2.1")]
+    V21,
+    #[value(name = "v3.0")]
+    V30,
+}
+
+/// What to record.
+pub(crate) struct Plan {
+    pub(crate) task: Task,
+    pub(crate) split: Split,
+    pub(crate) options: SimOptions,
+    pub(crate) noise: Noise,
+    pub(crate) episodes: usize,
+    pub(crate) seed: u64,
+}
+
+/// What came of it.
+pub(crate) struct Recorded {
+    pub(crate) steps: usize,
+    /// Attempts at which the expert failed; they are not in the dataset.
+    pub(crate) dropped: usize,
+}
+
+/// Attempts per episode before the recording is given up.
+const MAX_ATTEMPTS: u64 = 20;
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if !(args.noise.is_finite() && args.noise >= 0.0) {
+        bail!("--noise needs a number not below 0, found {}", args.noise);
+    }
+    let usual = Noise::default();
+    let noise = Noise {
+        joint_rad: usual.joint_rad * args.noise,
+        push_chance: (usual.push_chance * args.noise).min(0.5),
+        push_m: usual.push_m,
+        gripper_chance: (usual.gripper_chance * args.noise).min(0.5),
+    };
+    let mut views = vec![SimView::Front];
+    views.extend(args.wrist.then_some(SimView::Wrist));
+    let options = SimOptions { image_size: args.size, views, ..SimOptions::default() };
+    let (task, split, episodes, seed) = (args.sim, args.split, args.episodes, args.seed);
+    let plan = Plan { task, split, options, noise, episodes, seed };
+    let version = match args.format {
+        Format::V21 => Version::V21,
+        Format::V30 => Version::V30,
+    };
+    let mut writer = LerobotWriter::create(&args.out, &spec(&plan)?, version)?;
+    let started = Instant::now();
+    let recorded = record(&plan, &mut writer)?;
+    writer.finish()?;
+    let rate = recorded.steps as f64 / started.elapsed().as_secs_f64();
+    note(format_args!("{:.0} steps/s", rate));
+    say(format_args!(
+        "{}: {} episodes, {} steps ({} failed attempts left out)",
+        args.out.display(),
+        args.episodes,
+        recorded.steps,
+        recorded.dropped
+    ))?;
+    note(format_args!("next: engraft data inspect {}", args.out.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the simulated robot senses and accepts.
+pub(crate) fn spec(plan: &Plan) -> anyhow::Result<engraft_core::RobotSpec> {
+    Ok(Simulator::new(plan.task, plan.split, plan.options.clone())?.spec().clone())
+}
+
+/// Records on all cores; episode `i` is the same whatever their number.
+pub(crate) fn record(plan: &Plan, writer: &mut LerobotWriter) -> anyhow::Result<Recorded> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut simulators = (0..workers)
+        .map(|_| Simulator::new(plan.task, plan.split, plan.options.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let task = plan.task.instruction();
+    let mut bar =
+        Bar::new(format!("recording {} ({})", plan.task, plan.split), plan.episodes as u64);
+    let mut recorded = Recorded { steps: 0, dropped: 0 };
+    let mut next = 0;
+    while next < plan.episodes {
+        let batch: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = simulators
+                .iter_mut()
+                .zip(next..plan.episodes)
+                .map(|(simulator, index)| scope.spawn(move || attempt(simulator, plan, index)))
+                .collect();
+            threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+        });
+        for result in batch {
+            let Ok(result) = result else { bail!("a simulator thread panicked") };
+            let (demonstration, dropped) = result?;
+            recorded.steps += demonstration.steps.len();
+            recorded.dropped += dropped;
+            writer.add_episode(task, demonstration.steps)?;
+            next += 1;
+        }
+        bar.set(next as u64, &format!("{} steps", recorded.steps));
+    }
+    bar.finish(&format!("{} episodes, {} steps", plan.episodes, recorded.steps));
+    Ok(recorded)
+}
+
+/// Records until the expert succeeds; says how often it did not.
+fn attempt(
+    simulator: &mut Simulator,
+    plan: &Plan,
+    index: usize,
+) -> anyhow::Result<(Demonstration, usize)> {
+    let instance = index % simulator.num_instances();
+    for retry in 0..MAX_ATTEMPTS {
+        // Episodes take every MAX_ATTEMPTS-th seed, so a retry never repeats a neighbour's.
+        let seed =
+            plan.seed.wrapping_mul(1 << 32).wrapping_add(index as u64 * MAX_ATTEMPTS + retry);
+        let demonstration = record_episode(simulator, instance, seed, &plan.noise);
+        if demonstration.success {
+            return Ok((demonstration, retry as usize));
+        }
+    }
+    bail!(
+        "the expert failed {MAX_ATTEMPTS} times in a row on instance {instance}; try less --noise"
+    )
+}

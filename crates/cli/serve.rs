@@ -1,0 +1,68 @@
+//! `engraft serve`: a run answers a robot.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use engraft_serve::{Server, ServerConfig};
+
+use crate::device::DeviceName;
+use crate::progress::{interrupt_flag, note, say};
+use crate::train::open_run;
+
+/// Serve a run over ZeroMQ.
+///
+/// Ctrl-C and SIGTERM answer what is waiting and stop. Without encryption it listens on this
+/// machine only, unless --insecure-plaintext says otherwise.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The run.
+    run: PathBuf,
+    /// Where to listen.
+    #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:5555")]
+    bind: String,
+    /// Listen on the network, readable and writable by everyone on it.
+    #[arg(long)]
+    insecure_plaintext: bool,
+    /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
+    #[arg(long, default_value_t)]
+    device: DeviceName,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let stop = interrupt_flag()?;
+    let run = open_run(&args.run, &args.device.open()?)?;
+    let contract = run.contract.clone();
+    let config = ServerConfig {
+        insecure_plaintext: args.insecure_plaintext,
+        ..ServerConfig::at(&args.bind)
+    };
+    let server = Server::bind(config, run)?;
+    say(format_args!("serving {} on {}", args.run.display(), server.endpoint()))?;
+    let spec = &contract.spec;
+    let views: Vec<_> =
+        spec.views.iter().map(|v| format!("{} {}x{}", v.name, v.width, v.height)).collect();
+    note(format_args!(
+        "it sees {} ({} frame(s)) and {} numbers of proprio at {} Hz, and answers {} actions of {}",
+        views.join(", "),
+        contract.num_frames,
+        spec.proprio_dim(),
+        spec.control_hz,
+        contract.horizon,
+        spec.action_dim()
+    ));
+    note(format_args!("next: engraft bridge --policy {}", server.endpoint()));
+    let status = server.run(&stop)?;
+    note(format_args!(
+        "stopped: {} requests, {} answered, {} stale, {} refused",
+        status.received, status.replied, status.stale, status.refused
+    ));
+    for stage in &status.latency {
+        note(format_args!(
+            "{:<12} p50 {:>8.2} ms   p99 {:>8.2} ms",
+            stage.stage,
+            f64::from(stage.p50) / 1e3,
+            f64::from(stage.p99) / 1e3
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,121 @@
+//! `engraft train`: a recipe and demonstrations become a run.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use burn::tensor::Device;
+use engraft_policies::Checkpoint;
+use engraft_train::{Ending, FeatureCache, Options, Recipe, checkpoint_dir, train};
+
+use crate::device::DeviceName;
+use crate::progress::{interrupt_flag, note, say};
+
+/// Train a policy on demonstrations, as a recipe says.
+///
+/// Ctrl-C saves and stops; `--resume` continues bit for bit. What is learned lies in OUT/best and
+/// OUT/last, numbers in OUT/metrics.jsonl.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The recipe, such as policies/recipes/lfs-drawer.toml.
+    recipe: PathBuf,
+    /// The demonstrations; the recipe's `dataset` if absent.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The run's folder.
+    #[arg(long, value_name = "OUT")]
+    out: PathBuf,
+    /// Continue the run in OUT.
+    #[arg(long)]
+    resume: bool,
+    /// Optimizer steps, instead of the recipe's.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Train for this many minutes instead of the recipe's steps.
+    #[arg(long, conflicts_with = "steps")]
+    minutes: Option<f64>,
+    /// Most megabytes of frozen features to keep on disk; 0 computes them at every step.
+    #[arg(long, value_name = "MB", default_value_t = 4000)]
+    feature_budget: u64,
+    /// Where frozen features are kept; OUT/features if absent.
+    #[arg(long, value_name = "DIR")]
+    feature_dir: Option<PathBuf>,
+    /// Plain lines also in a terminal, instead of the dashboard.
+    #[arg(long)]
+    plain: bool,
+    /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
+    #[arg(long, default_value_t)]
+    device: DeviceName,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut recipe = Recipe::open(&args.recipe)?;
+    recipe.steps = args.steps.unwrap_or(recipe.steps);
+    let data = args
+        .data
+        .clone()
+        .or_else(|| recipe.dataset.clone())
+        .ok_or_else(|| anyhow!("the recipe names no dataset; name one with --data DIR"))?;
+    recipe.dataset = Some(data.clone());
+    let dataset = Arc::from(engraft_datasets::open(&data)?);
+    let features = (args.feature_budget > 0).then(|| FeatureCache {
+        dir: args.feature_dir.clone().unwrap_or_else(|| args.out.join("features")),
+        budget_bytes: args.feature_budget * 1_000_000,
+    });
+    let options = Options {
+        resume: args.resume,
+        interrupt: interrupt_flag()?,
+        progress: Box::new(|progress| note(progress)),
+        dashboard: !args.plain && std::io::stdout().is_terminal(),
+        features,
+        time_limit: args.minutes.map(minutes).transpose()?,
+        ..Options::default()
+    };
+    let device = args.device.open()?;
+    let summary = train(&recipe, dataset, &args.out, &device, options)?;
+    let loss = match summary.best {
+        Some((loss, step)) => format!("best validation loss {loss:.4} at step {step}"),
+        None => format!("train loss {:.4}", summary.train_loss),
+    };
+    say(format_args!(
+        "{}: {} steps in {:.0} s, {loss}",
+        args.out.display(),
+        summary.step,
+        summary.elapsed_secs
+    ))?;
+    note(format_args!(
+        "{:.0} images/s, {:.1} % of the time waiting for data",
+        summary.images_per_sec,
+        100.0 * summary.waiting
+    ));
+    let out = args.out.display();
+    if summary.ending == Ending::Interrupted {
+        note(format_args!(
+            "stopped; continue with: engraft train {} --data {} --out {out} --resume",
+            args.recipe.display(),
+            data.display()
+        ));
+        return Ok(ExitCode::from(1));
+    }
+    note(format_args!("next: engraft eval {out} --data {}", data.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A number of minutes as a duration.
+pub(crate) fn minutes(minutes: f64) -> anyhow::Result<Duration> {
+    if !(minutes.is_finite() && minutes > 0.0) {
+        bail!("--minutes needs a number above 0, found {minutes}");
+    }
+    Ok(Duration::from_secs_f64(minutes * 60.0))
+}
+
+/// Opens a run: the folder of a checkpoint, or that of a training run, of which it takes the best.
+pub(crate) fn open_run(dir: &Path, device: &Device) -> anyhow::Result<Checkpoint> {
+    if !dir.is_dir() {
+        bail!("no run there; train one with `engraft train` (path: {})", dir.display());
+    }
+    Checkpoint::open(&checkpoint_dir(dir), device).context("cannot open the run")
+}

@@ -1,0 +1,232 @@
+//! `engraft view`: look at a dataset, a training run or a rollout.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use engraft_core::{Observation, Outcome, Rollout, RolloutStep};
+use engraft_datasets::Dataset;
+use engraft_train::{MetricsRow, read_metrics};
+use engraft_viz::{Curve, SheetOptions, contact_sheet};
+
+use crate::data::{check_episode, write_png};
+use crate::progress::{note, say};
+
+/// Look at a dataset, a training run or a rollout log.
+///
+/// Without --save and --png it starts the rerun viewer, which comes with `pip install rerun-sdk`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A dataset's folder, a run's folder, or a rollout log that `engraft bridge --log` wrote.
+    path: PathBuf,
+    /// One episode, from 0; all if absent.
+    #[arg(long)]
+    episode: Option<usize>,
+    /// Write a recording for the rerun viewer.
+    #[arg(long, value_name = "FILE.rrd")]
+    save: Option<PathBuf>,
+    /// Write a contact sheet (of a run: its curves as .svg).
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// Stream to a viewer that runs already, such as 127.0.0.1:9876.
+    #[arg(long, value_name = "ADDRESS")]
+    connect: Option<String>,
+}
+
+/// What there is to see.
+enum Subject {
+    Dataset(Box<dyn Dataset>),
+    Run(Vec<Curve>),
+    Rollouts(Vec<Rollout>),
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let subject = open(&args.path)?;
+    let mut written = Vec::new();
+    if let Some(path) = &args.png {
+        picture(&subject, args.episode, path)?;
+        written.push(path);
+    }
+    if args.save.is_some() || args.connect.is_some() || args.png.is_none() {
+        recording::show(&subject, args)?;
+        written.extend(&args.save);
+    }
+    for path in written {
+        say(format_args!("wrote {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(path: &Path) -> anyhow::Result<Subject> {
+    if path.is_file() {
+        let log = engraft_wire::read_log(path)?;
+        if !log.whole {
+            note("the log ends in the middle of a record; what came before it is shown");
+        }
+        return Ok(Subject::Rollouts(log.rollouts));
+    }
+    if path.join("metrics.jsonl").is_file() {
+        return Ok(Subject::Run(curves(&run_name(path), &read_metrics(path)?)));
+    }
+    if path.is_dir() {
+        return Ok(Subject::Dataset(engraft_datasets::open(path)?));
+    }
+    bail!("expected a dataset, a run or a rollout log, found nothing (path: {})", path.display())
+}
+
+fn run_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Losses over a run: of each step averaged over a hundredth of the run, and of each validation.
+pub(crate) fn curves(run: &str, rows: &[MetricsRow]) -> Vec<Curve> {
+    let steps: Vec<[f64; 2]> =
+        rows.iter().filter_map(|row| Some([row.step as f64, row.loss?])).collect();
+    let mean = |part: &[[f64; 2]]| {
+        let count = part.len() as f64;
+        [part[part.len() - 1][0], part.iter().map(|point| point[1]).sum::<f64>() / count]
+    };
+    let train = steps.chunks(steps.len().div_ceil(100).max(1)).map(mean).collect();
+    let val = rows.iter().filter_map(|row| Some([row.step as f64, row.val_loss?])).collect();
+    let curves = [Curve::new(run, "train loss", train), Curve::new(run, "validation loss", val)];
+    curves.into_iter().filter(|curve| !curve.points.is_empty()).collect()
+}
+
+/// An episode of a dataset as a rollout, so that one contact sheet serves both.
+fn demonstration(dataset: &dyn Dataset, index: usize) -> anyhow::Result<Rollout> {
+    let mut steps = Vec::new();
+    for (step, (observation, action)) in
+        demonstration_steps(dataset, index)?.into_iter().enumerate()
+    {
+        steps.push(RolloutStep {
+            time_secs: step as f64 * dataset.spec().period_secs(),
+            observation,
+            chunk: None,
+            action,
+            limited: Vec::new(),
+            attention: Vec::new(),
+        });
+    }
+    Ok(Rollout {
+        spec: dataset.spec().clone(),
+        task: dataset.task(index).to_owned(),
+        instance: format!("episode {index}"),
+        seed: 0,
+        outcome: Outcome::Unknown,
+        steps,
+    })
+}
+
+fn demonstration_steps(
+    dataset: &dyn Dataset,
+    index: usize,
+) -> anyhow::Result<Vec<(Observation, Vec<f32>)>> {
+    let episode = dataset.episode(index)?;
+    let step = |step| {
+        let action = episode.actions(step..step + 1)?.action(0).to_vec();
+        Ok((episode.observation(step)?, action))
+    };
+    (0..episode.num_steps()).map(step).collect()
+}
+
+fn picture(subject: &Subject, episode: Option<usize>, path: &Path) -> anyhow::Result<()> {
+    let options = SheetOptions::default();
+    let index = episode.unwrap_or(0);
+    match subject {
+        Subject::Dataset(dataset) => {
+            check_episode(&**dataset, index)?;
+            write_png(&contact_sheet(&demonstration(&**dataset, index)?, &options), path)
+        }
+        Subject::Rollouts(rollouts) => {
+            write_png(&contact_sheet(chosen(rollouts, index)?, &options), path)
+        }
+        Subject::Run(curves) => {
+            let figure = engraft_viz::training_curves("Losses", curves);
+            std::fs::write(path, figure).with_context(|| format!("cannot write {}", path.display()))
+        }
+    }
+}
+
+fn chosen(rollouts: &[Rollout], index: usize) -> anyhow::Result<&Rollout> {
+    let count = rollouts.len();
+    rollouts
+        .get(index)
+        .with_context(|| format!("there is no episode {index}: the log holds {count}"))
+}
+
+#[cfg(not(feature = "viz"))]
+mod recording {
+    pub(super) fn show(_: &super::Subject, _: &super::Args) -> anyhow::Result<()> {
+        anyhow::bail!(
+            "this engraft was built without recordings; build it with `--features viz`, \
+             or write a picture with --png FILE"
+        )
+    }
+}
+
+#[cfg(feature = "viz")]
+mod recording {
+    use engraft_core::Rollout;
+    use engraft_viz::{About, DatasetRecording, RolloutRecording, Sink, TrainingRecording};
+
+    use super::{Args, Subject, chosen, demonstration_steps, run_name};
+    use crate::data::check_episode;
+    use crate::progress::Bar;
+
+    pub(super) fn show(subject: &Subject, args: &Args) -> anyhow::Result<()> {
+        let mut sinks: Vec<Sink> = args.save.iter().cloned().map(Sink::File).collect();
+        sinks.extend(args.connect.iter().cloned().map(Sink::Connect));
+        if sinks.is_empty() {
+            sinks.push(Sink::Viewer);
+        }
+        match subject {
+            Subject::Dataset(dataset) => {
+                let episodes = match args.episode {
+                    Some(index) => {
+                        check_episode(&**dataset, index)?;
+                        vec![index]
+                    }
+                    None => (0..dataset.num_episodes()).collect(),
+                };
+                let name = run_name(&args.path);
+                let mut recording = DatasetRecording::open(&name, dataset.spec().clone(), &sinks)?;
+                let mut bar = Bar::new("recording episodes", episodes.len() as u64);
+                for (done, &index) in episodes.iter().enumerate() {
+                    recording.episode(index, dataset.task(index))?;
+                    for (observation, action) in demonstration_steps(&**dataset, index)? {
+                        recording.step(&observation, &action)?;
+                    }
+                    bar.set(done as u64 + 1, "");
+                }
+                bar.finish("done");
+                recording.finish()?;
+            }
+            Subject::Rollouts(rollouts) => {
+                let index = args.episode.unwrap_or(0);
+                rollout(chosen(rollouts, index)?, &sinks)?;
+            }
+            Subject::Run(curves) => {
+                let mut recording = TrainingRecording::open(&run_name(&args.path), &sinks)?;
+                for curve in curves {
+                    recording.curve(curve)?;
+                }
+                recording.finish()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rollout(rollout: &Rollout, sinks: &[Sink]) -> anyhow::Result<()> {
+        let about = About {
+            task: rollout.task.clone(),
+            instance: rollout.instance.clone(),
+            seed: rollout.seed,
+        };
+        let mut recording = RolloutRecording::open(rollout.spec.clone(), about, sinks)?;
+        for (index, step) in rollout.steps.iter().enumerate() {
+            recording.step(index, step)?;
+        }
+        recording.finish(rollout.outcome)?;
+        Ok(())
+    }
+}
