@@ -307,9 +307,7 @@ mod tests {
             let path = entry.unwrap().path();
             Recipe::open(&path).unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
-            for line in ["# Run:", "# Takes:", "# Expect:"] {
-                assert!(text.contains(line), "{path:?} has no line {line}");
-            }
+            assert!(text.contains("# Run:"), "no command to run (path: {path:?})");
             count += 1;
         }
         assert!(count >= 3);

@@ -15,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use burn::lr_scheduler::LrScheduler;
+use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::metric::LearningRateMetric;
@@ -43,7 +44,7 @@ pub struct Options {
     pub resume: bool,
     /// Set from outside to stop after the step that is under way, with everything saved.
     pub interrupt: Arc<AtomicBool>,
-    /// Hears what the run says.
+    /// Hears what the run says; under the dashboard, what it says before its first step.
     pub progress: Box<dyn FnMut(&Progress) + Send>,
     /// Time between two lines of progress.
     pub report_every: Duration,
@@ -138,8 +139,10 @@ pub fn train(
     let resumed = begin(recipe, &fingerprint, out, options.resume)?;
     let (plain, autodiff) = (device.clone().inner(), device.clone().inner().autodiff());
     let mut data = Data::new(recipe, dataset, options.image_budget_bytes)?;
+    // A backbone without weights draws its own from the device, and only when they are asked for.
     plain.seed(recipe.seed);
     let policy = recipe.policy.init(data.transform.contract(), recipe.seed, &autodiff)?;
+    let policy = policy.materialize();
     let num_learned_params = policy.num_learned_params();
     (options.progress)(&Progress::Note(format!(
         "{} episodes, {} samples to learn from, {} to judge with; {num_learned_params} parameters \
@@ -148,9 +151,6 @@ pub fn train(
         data.train.len(),
         data.val.len(),
     )));
-    prepare_features(recipe, &policy, &mut data, &plain, &mut options)?;
-    let data = Arc::new(data);
-
     let total = Total::new(recipe.steps as f64);
     let (mut model, mut optimizer) = (Imitation::new(policy, recipe), recipe.optimizer.init());
     let mut scheduler =
@@ -164,6 +164,8 @@ pub fn train(
         Standing::new(fingerprint.clone())
     };
     model.set_step(standing.step);
+    prepare_features(recipe, &model.policy, &mut data, &plain, &mut options)?;
+    let data = Arc::new(data);
 
     let steps = if options.time_limit.is_some() { u64::MAX >> 16 } else { recipe.steps };
     let (cursor, failure) = (Cursor::default(), Failure::default());
@@ -189,7 +191,8 @@ pub fn train(
         failure,
         interrupt: Arc::clone(&options.interrupt),
         interrupter: interrupter.clone(),
-        progress: options.progress,
+        // The dashboard has the terminal to itself.
+        progress: if options.dashboard { Box::new(|_| ()) } else { options.progress },
         report_every: options.report_every,
         validates: !data.val.is_empty(),
         standing,
@@ -311,7 +314,7 @@ fn prepare_features(
         progress(&Progress::Note(text.into()));
         !interrupt.load(std::sync::atomic::Ordering::Relaxed)
     };
-    let policy = burn::module::Module::valid(policy);
+    let policy = policy.valid();
     data.features =
         FeatureStore::prepare(&policy, &recipe.policy, &data.frames, cache, plain, &mut note)?;
     Ok(())

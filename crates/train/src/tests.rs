@@ -53,6 +53,18 @@ fn until(step: u64, resume: bool) -> Options {
     Options { resume, interrupt, progress: Box::new(progress), report_every, ..Options::default() }
 }
 
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
 fn assert_same(one: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>) {
     for (name, bytes) in one {
         assert!(other[name] == *bytes, "{name} differs");
@@ -77,7 +89,6 @@ fn a_run_interrupted_anywhere_ends_bit_for_bit_like_one_that_was_not() {
         let last = run(&recipe, &parts, Options { resume: true, ..Options::default() }).unwrap();
         assert_eq!((last.ending, last.best), (Ending::Finished, summary.best));
         assert_same(&files(&whole), &files(&parts));
-        // What the optimizer holds is compared by what it does next: longer runs agree too.
     }
 }
 
@@ -92,6 +103,21 @@ fn equal_runs_are_equal_and_seeds_differ() {
     let other = Recipe { seed: 6, ..recipe() };
     run(&other, &out("other"), Options::default()).unwrap();
     assert_ne!(files(&out("one")), files(&out("other")));
+}
+
+#[test]
+fn work_that_is_split_over_threads_adds_up_in_one_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = |name: &str| folder.path().join(name);
+    let policy = toml::from_str("kind = \"lfs\"\nchannels = 16").unwrap();
+    let wide = Recipe { policy, batch_size: 24, num_frames: 1, steps: 8, ..recipe() };
+    for name in ["one", "two"] {
+        run(&wide, &out(name), Options::default()).unwrap();
+    }
+    assert_same(&files(&out("one")), &files(&out("two")));
+    run(&wide, &out("parts"), until(5, false)).unwrap();
+    run(&wide, &out("parts"), Options { resume: true, ..Options::default() }).unwrap();
+    assert_same(&files(&out("one")), &files(&out("parts")));
 }
 
 #[test]
@@ -121,6 +147,44 @@ fn features_from_disk_and_features_computed_learn_alike() {
     let computed = run(&recipe, &out("computed"), Options::default()).unwrap();
     let (cached, computed) = (cached.val_loss.unwrap(), computed.val_loss.unwrap());
     assert!((cached - computed).abs() < 1e-2 * computed, "{cached} {computed}");
+}
+
+#[test]
+fn a_backbone_that_sees_clean_pictures_learns_alike_from_disk_and_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = |name: &str| folder.path().join(name);
+    let policy = r#"
+        kind = "spawn-net"
+        channels = 8
+        adapter_channels = 8
+        backbone = { architecture = "mobilenet-v2" }
+    "#;
+    let policy = toml::from_str(policy).unwrap();
+    let mut recipe = Recipe { policy, num_frames: 1, ..recipe() };
+    let augment = recipe.augment.as_mut().unwrap();
+    augment.backbone_sees = BackboneSees::Clean;
+    let cache = FeatureCache { dir: out("features"), budget_bytes: 1 << 30 };
+    let cached = Options { features: Some(cache.clone()), ..Options::default() };
+    let cached = run(&recipe, &out("cached"), cached).unwrap().train_loss;
+    let computed = run(&recipe, &out("computed"), Options::default()).unwrap().train_loss;
+    assert!((cached - computed).abs() < 2e-2 * computed, "{cached} {computed}");
+    // Continued twice from one state, and once more with a pause, it ends alike: the weights of a
+    // backbone that has none are in the state.
+    let options = |resume| Options { features: Some(cache.clone()), ..until(5, resume) };
+    run(&recipe, &out("one"), options(false)).unwrap();
+    copy(&out("one"), &out("two"));
+    let rest = || Options { features: Some(cache.clone()), resume: true, ..Options::default() };
+    run(&recipe, &out("one"), rest()).unwrap();
+    let pause = Options { features: Some(cache.clone()), ..until(7, true) };
+    run(&recipe, &out("two"), pause).unwrap();
+    run(&recipe, &out("two"), rest()).unwrap();
+    assert_same(&files(&out("one")), &files(&out("two")));
+    // Augmented pictures leave nothing to keep.
+    recipe.augment.as_mut().unwrap().backbone_sees = BackboneSees::Augmented;
+    let other = FeatureCache { dir: out("other"), ..cache };
+    let options = Options { features: Some(other.clone()), ..Options::default() };
+    run(&recipe, &out("augmented"), options).unwrap();
+    assert!(!other.dir.exists());
 }
 
 #[test]
