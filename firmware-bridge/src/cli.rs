@@ -179,7 +179,7 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
         let short = hash.get(..8).unwrap_or(hash);
         said(&format!("{model} ({short}): {frames} frame(s) in, {horizon} action(s) out"))?;
     }
-    let (episodes, ended) = play(&mut session, args)?;
+    let (episodes, ended) = play(&mut session, args, connect_timeout)?;
     report(&session, args, &episodes)?;
     let recorded = session.recorder.take().map(Recorder::finish).transpose()?;
     if let (Some(path), Some(dropped)) = (&args.log, recorded) {
@@ -200,7 +200,11 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
 /// What came of the episodes, and the fault that ended them, if one did.
 type Played = (Vec<EpisodeReport>, Result<(), BridgeError>);
 
-fn play<A: Arm>(session: &mut Session<'_, A>, args: &Args) -> io::Result<Played> {
+fn play<A: Arm>(
+    session: &mut Session<'_, A>,
+    args: &Args,
+    connect_timeout: Duration,
+) -> io::Result<Played> {
     let mut episodes = Vec::new();
     for episode in 0..args.episodes {
         // As `engraft eval --sim` plans its episodes, so that the two can be compared.
@@ -208,8 +212,8 @@ fn play<A: Arm>(session: &mut Session<'_, A>, args: &Args) -> io::Result<Played>
         let instance = args.instance.unwrap_or(episode as usize % count);
         let seed = args.seed.wrapping_add(u64::from(episode) / count as u64);
         let report = session
-            .episode(episode, instance, seed)
-            .and_then(|report| session.check().map(|()| report));
+            .connect(&args.policy, connect_timeout)
+            .and_then(|()| session.episode(episode, instance, seed));
         let report = match report {
             Ok(report) => report,
             Err(error) => return Ok((episodes, Err(error))),
@@ -220,9 +224,14 @@ fn play<A: Arm>(session: &mut Session<'_, A>, args: &Args) -> io::Result<Played>
         let line = format!(
             "episode {number}/{all}: {instance_name}, seed {seed}: {outcome}, {steps} steps"
         );
-        writeln!(io::stderr(), "{line}")?;
+        // On a terminal a status line stands there, to be written over.
+        let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+        writeln!(io::stderr(), "{clear}{line}")?;
         let stopped = report.outcome == Outcome::Stopped;
         episodes.push(report);
+        if let Err(fault) = session.check() {
+            return Ok((episodes, Err(fault)));
+        }
         if stopped {
             break;
         }

@@ -100,13 +100,17 @@ pub struct Session<'a, A> {
 }
 
 impl<A: Arm> Session<'_, A> {
-    /// Waits for a server whose policy fits.
+    /// Waits for a server whose policy fits; before every episode, since servers come and go.
     ///
     /// # Errors
     ///
     /// When none answers in time, its policy does not fit, or a stop is asked for.
     pub fn connect(&mut self, endpoint: &str, timeout: Duration) -> Result<(), BridgeError> {
         let began = Instant::now();
+        // What came since the last episode.
+        while let Some(heard) = self.link.poll() {
+            self.controller.hear(heard, self.pace.now(), &mut Outputs::default());
+        }
         while self.controller.state() == State::Idle {
             if self.stopped() {
                 return Err(BridgeError::Stopped);

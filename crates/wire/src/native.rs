@@ -19,7 +19,7 @@
 //! | `infer` | to the server | `session`, `seq`, `episode`, `tick`, `t_obs_nanos`, `attention` | `rgb.V` u1 [frames, height, width, 3], `depth.V` f4 [frames, height, width], `proprio` f4 [frames, dim] |
 //! | `reply` | back | `session`, `seq`, `episode`, `first_tick`, `t_obs_nanos`, `model_hash`, `timings` (microseconds) {`decode`, `queue`, `preprocess`, `infer`, `encode`}, `attention` [{`view`, `tap`}] | `actions` f4 [horizon, dim], `attention.I` f4 [height, width] |
 //! | `ping`, `pong` | both | `seq` | |
-//! | `status` | both | to the server none; back the fields of [`Status`](crate::Status) | |
+//! | `status` | both | to the server none; back the fields of [`Status`] | |
 //! | `goodbye` | both | to the server `session` | |
 //! | `error` | back | `code`, `name`, `detail`, `seq` | |
 //!
