@@ -1,6 +1,5 @@
 //! The `engraft` command: one verb per file.
 
-mod bridge;
 mod data;
 mod device;
 mod eval;
@@ -48,7 +47,7 @@ enum Verb {
     Import(import::Args),
     Predict(predict::Args),
     Serve(serve::Args),
-    Bridge(bridge::Args),
+    Bridge(firmware_bridge::cli::Args),
     View(view::Args),
 }
 
@@ -63,7 +62,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Import(args) => import::run(&args),
         Verb::Predict(args) => predict::run(&args),
         Verb::Serve(args) => serve::run(&args),
-        Verb::Bridge(args) => bridge::run(&args),
+        Verb::Bridge(args) => firmware_bridge::cli::run(&args),
         Verb::View(args) => view::run(&args),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn note(line: impl Display) {
     eprintln!("{line}");
 }
 
-/// A bar of `total` steps. Where stderr is no terminal it writes a line every ten percent.
+/// A bar of `total` steps. Where stderr is no terminal it writes a line every quarter.
 pub(crate) struct Bar {
     bar: ProgressBar,
     title: String,
@@ -52,12 +52,10 @@ impl Bar {
         self.bar.set_message(message.to_owned());
         let total = self.bar.length().unwrap_or(1).max(1);
         if let Some(said) = &mut self.plain {
-            let tenth = position * 10 / total;
-            if tenth > *said || position == total {
-                *said = tenth;
-                if position < total || tenth == 10 {
-                    note(format_args!("{}: {position}/{total} {message}", self.title));
-                }
+            let quarter = position * 4 / total;
+            if quarter > *said {
+                *said = quarter;
+                note(format_args!("{}: {position}/{total} {message}", self.title));
             }
         }
     }
