@@ -269,6 +269,15 @@ fn begin(
         let (expected, found) = first_difference(&begun.to_toml()?, &recipe.to_toml()?);
         return Err(TrainError::Resume { what: "recipe", expected, found });
     }
+    // What a checkpoint left behind that was being written when the run was killed.
+    for entry in std::fs::read_dir(out).map_err(TrainError::file("read the folder", out))?.flatten()
+    {
+        let name = entry.file_name();
+        let halves = [".unfinished-run-", ".replaced-run-"];
+        if halves.iter().any(|half| name.to_string_lossy().starts_with(half)) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
     // Killed before its first state: it begins again, in the same order.
     let Some((_, dir)) = newest else { return Ok(None) };
     let standing = state::standing(&dir)?;

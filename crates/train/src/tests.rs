@@ -173,12 +173,14 @@ fn a_backbone_that_sees_clean_pictures_learns_alike_from_disk_and_computed() {
     let options = |resume| Options { features: Some(cache.clone()), ..until(5, resume) };
     run(&recipe, &out("one"), options(false)).unwrap();
     copy(&out("one"), &out("two"));
+    fs::create_dir(out("two").join(".unfinished-run-x")).unwrap();
     let rest = || Options { features: Some(cache.clone()), resume: true, ..Options::default() };
     run(&recipe, &out("one"), rest()).unwrap();
     let pause = Options { features: Some(cache.clone()), ..until(7, true) };
     run(&recipe, &out("two"), pause).unwrap();
     run(&recipe, &out("two"), rest()).unwrap();
     assert_same(&files(&out("one")), &files(&out("two")));
+    assert!(!out("two").join(".unfinished-run-x").exists());
     // Augmented pictures leave nothing to keep.
     recipe.augment.as_mut().unwrap().backbone_sees = BackboneSees::Augmented;
     let other = FeatureCache { dir: out("other"), ..cache };
