@@ -1,3 +1,6 @@
 //! Tests that span crates: one binary.
 
+// A test's helpers may fail as its body may.
+#![allow(clippy::unwrap_used)]
+
 mod tidy;

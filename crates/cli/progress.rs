@@ -22,7 +22,7 @@ pub(crate) fn note(line: impl Display) {
 
 /// A bar of `total` steps. Where stderr is no terminal it writes a line every quarter.
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    drawn: ProgressBar,
     title: String,
     plain: Option<u64>,
 }
@@ -34,23 +34,23 @@ impl Bar {
         let terminal = std::io::stderr().is_terminal();
         let target =
             if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let drawn = ProgressBar::with_draw_target(Some(total), target);
         let style = "{prefix:<28} {bar:32} {pos}/{len}  {elapsed}  eta {eta}  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style.progress_chars("━╸─"));
+            drawn.set_style(style.progress_chars("━╸─"));
         }
-        bar.set_prefix(title.clone());
+        drawn.set_prefix(title.clone());
         if terminal {
-            bar.enable_steady_tick(Duration::from_millis(250));
+            drawn.enable_steady_tick(Duration::from_millis(250));
         }
-        Self { bar, title, plain: (!terminal).then_some(0) }
+        Self { drawn, title, plain: (!terminal).then_some(0) }
     }
 
     /// Goes to `position`, with a word about it.
     pub(crate) fn set(&mut self, position: u64, message: &str) {
-        self.bar.set_position(position);
-        self.bar.set_message(message.to_owned());
-        let total = self.bar.length().unwrap_or(1).max(1);
+        self.drawn.set_position(position);
+        self.drawn.set_message(message.to_owned());
+        let total = self.drawn.length().unwrap_or(1).max(1);
         if let Some(said) = &mut self.plain {
             let quarter = position * 4 / total;
             if quarter > *said {
@@ -62,7 +62,7 @@ impl Bar {
 
     /// Clears the bar and leaves one line.
     pub(crate) fn finish(self, message: &str) {
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
         note(format_args!("{}: {message}", self.title));
     }
 }

@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let recorded = record(&plan, &mut writer)?;
     writer.finish()?;
     let rate = recorded.steps as f64 / started.elapsed().as_secs_f64();
-    note(format_args!("{:.0} steps/s", rate));
+    note(format_args!("{rate:.0} steps/s"));
     say(format_args!(
         "{}: {} episodes, {} steps ({} failed attempts left out)",
         args.out.display(),

@@ -52,7 +52,7 @@ pub use error::{DatasetError, PictureError};
 pub use info::{DatasetInfo, EpisodeSteps, FeatureInfo, Role};
 pub use lerobot::{LerobotDataset, LerobotWriter, Version};
 pub use split::{Split, split};
-pub use stats::{DatasetStats, relative_dimensions, relative_stats, stats};
+pub use stats::{DatasetStats, relative_stats, stats};
 pub use window::{PastEnd, Window, for_each_window, sample, target};
 
 /// One recorded demonstration. Steps are read on demand, by any number of threads at once.

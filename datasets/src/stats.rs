@@ -1,6 +1,6 @@
 //! Statistics over the training split, streaming and without decoding a picture.
 
-use engraft_core::{RobotSpec, RunningStats, Stats};
+use engraft_core::{RunningStats, Stats};
 
 use crate::{Dataset, DatasetError, PastEnd, for_each_window};
 
@@ -33,7 +33,7 @@ pub fn stats(dataset: &dyn Dataset, episodes: &[usize]) -> Result<DatasetStats, 
 ///
 /// Every action of a chunk minus the proprio of the chunk's first step, over every step of
 /// `episodes` and every action of its chunk that lies inside the episode. `None` leaves a
-/// dimension as it is. [`relative_dimensions`] gives the usual `relative`.
+/// dimension as it is. [`RobotSpec::moved_proprio`](engraft_core::RobotSpec::moved_proprio) gives the usual `relative`.
 ///
 /// # Errors
 ///
@@ -65,14 +65,6 @@ pub fn relative_stats(
     Ok(running.finish())
 }
 
-/// For each dimension of an action, the dimension of proprio with the same name and unit.
-pub fn relative_dimensions(spec: &RobotSpec) -> Vec<Option<usize>> {
-    let same = |action: &engraft_core::Dimension| {
-        spec.proprio.iter().position(|d| d.name == action.name && d.unit == action.unit)
-    };
-    spec.actions.iter().map(same).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,7 +82,7 @@ mod tests {
     fn a_relative_chunk_counts_only_what_lies_inside() {
         // Proprio is the step, the action is the step: differences are the offsets 0 and 1.
         let dataset = CountingSet::new(&[3]);
-        let relative = relative_dimensions(dataset.spec());
+        let relative = dataset.spec().moved_proprio();
         assert_eq!(relative, [Some(0)]);
         let found = relative_stats(&dataset, &[0], 2, &relative).unwrap();
         assert_eq!((found.count, found.min[0], found.max[0], found.mean[0]), (5, 0.0, 1.0, 0.4));

@@ -141,11 +141,8 @@ impl Contract {
     /// assert_eq!(contract.relative_dims(), [None, None]);
     /// ```
     pub fn relative_dims(&self) -> Vec<Option<usize>> {
-        let matching = |action: &engraft_core::Dimension| {
-            let same = |p: &engraft_core::Dimension| p.name == action.name && p.unit == action.unit;
-            self.spec.proprio.iter().position(same).filter(|_| self.relative_actions)
-        };
-        self.spec.actions.iter().map(matching).collect()
+        let moved = self.spec.moved_proprio();
+        moved.into_iter().map(|dim| dim.filter(|_| self.relative_actions)).collect()
     }
 
     /// Makes whole actions relative to `proprio`, in place and in physical units: what the

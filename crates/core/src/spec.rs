@@ -114,6 +114,18 @@ impl RobotSpec {
         1.0 / f64::from(self.control_hz)
     }
 
+    /// For each dimension of an action, the dimension of proprio that it moves, if there is one.
+    ///
+    /// That is the one with the same name and unit. What has no unit (`1`), such as a gripper from
+    /// open to closed, is told where to be rather than how far to go, and is paired with nothing.
+    pub fn moved_proprio(&self) -> Vec<Option<usize>> {
+        let moved = |action: &Dimension| {
+            let same = |p: &Dimension| p.name == action.name && p.unit == action.unit;
+            self.proprio.iter().position(same).filter(|_| action.unit != "1")
+        };
+        self.actions.iter().map(moved).collect()
+    }
+
     /// SHA-256 of everything that a policy depends on, in hex. The robot's name is not part of it.
     pub fn fingerprint(&self) -> String {
         let part = (self.control_hz, &self.views, &self.proprio, &self.actions);
@@ -201,6 +213,15 @@ mod tests {
             error.to_string(),
             "robot mismatch in views.front: expected 96 x 96, found 84 x 96"
         );
+    }
+
+    #[test]
+    fn an_action_moves_the_proprio_of_its_name_and_unit_but_a_gripper_moves_none() {
+        let mut spec = spec();
+        let gripper = Dimension::new("gripper", "1");
+        spec.proprio.insert(0, gripper.clone());
+        spec.actions.push(gripper);
+        assert_eq!(spec.moved_proprio(), [Some(1), None]);
     }
 
     #[test]

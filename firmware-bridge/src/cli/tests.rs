@@ -9,8 +9,11 @@ use engraft_wire::{
     Incoming, Model, Reply, ServerSocket, Session as SessionId, Timings, Welcome, decode_request,
     read_log,
 };
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::limits::Limiter;
 
 const HORIZON: usize = 8;
 
@@ -155,4 +158,41 @@ fn no_server_or_nothing_to_do_is_an_error_that_says_so() {
     let zero = args("--episodes 0");
     let error = run_until(&zero, &AtomicBool::new(false)).unwrap_err();
     assert_eq!(error.to_string(), "--episodes must be at least 1");
+}
+
+#[test]
+fn the_simulated_arm_s_limits_are_those_of_its_own_joints() {
+    let simulator = || Simulator::new(Task::Drawer, Split::Train, SimOptions::default()).unwrap();
+    let (mut free, mut limited) = (simulator(), simulator());
+    let mut limiter = Limiter::new(limits(&free, 1.0), 0.1).unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    for seed in 0..5 {
+        free.reset_blind(seed as usize, seed);
+        limited.reset_blind(seed as usize, seed);
+        let measured: Vec<_> = limited.proprio().into_iter().map(Some).collect();
+        limiter.reset(&measured);
+        let (mut action, mut reasons) = (Vec::new(), Vec::new());
+        let mut saturated = 0;
+        for _ in 0..60 {
+            // A policy that now and then asks for far more than a joint can do.
+            let mut wanted = free.expert_action();
+            for joint in wanted.iter_mut().take(6) {
+                let reach = if random.random_range(0..10) == 0 { 0.6 } else { 0.02 };
+                *joint += random.random_range(-reach..reach);
+            }
+            limiter.step(Some(&wanted), &mut action, &mut reasons);
+            saturated += usize::from(reasons.iter().any(|(dimension, _)| *dimension < 6));
+            free.step_blind(&wanted);
+            limited.step_blind(&action);
+            for (a, b) in free.proprio().iter().zip(limited.proprio()).take(6) {
+                assert!(
+                    (a - b).abs() < 1e-4,
+                    "seed {seed}: {a} and {b}\n{wanted:?}\n{action:?}\n{:?}\n{:?} {reasons:?}",
+                    free.proprio(),
+                    limited.proprio()
+                );
+            }
+        }
+        assert!(saturated > 5);
+    }
 }
