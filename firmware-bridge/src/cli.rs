@@ -282,6 +282,8 @@ fn limits(simulator: &Simulator, speed: f32) -> Vec<DimensionLimits> {
         if limits.meaning == Meaning::Position {
             limits.max_velocity = velocity as f32 * speed;
             limits.max_acceleration = limits.max_velocity * ACCELERATION_PER_VELOCITY;
+            // From where the joint is, as the simulator itself limits it.
+            limits.leash = 0.0;
         }
     }
     limits

@@ -78,7 +78,10 @@ pub struct Outputs {
 pub struct Controller {
     config: ControlConfig,
     spec: RobotSpec,
+    /// For each action dimension, the proprio dimension that measures it.
     measured: Vec<Option<usize>>,
+    /// What they say now.
+    now_at: Vec<Option<f32>>,
     state: State,
     queue: ChunkQueue,
     limiter: Limiter,
@@ -115,6 +118,7 @@ impl Controller {
         Ok(Self {
             config,
             measured: measured_dimensions(&spec),
+            now_at: vec![None; expected],
             limiter: Limiter::new(limits, spec.period_secs())?,
             spec,
             state: State::Idle,
@@ -181,13 +185,15 @@ impl Controller {
         self.queue.clear();
         self.frames.clear();
         self.model_hash = self.welcome.as_ref().map(|welcome| welcome.model.hash.clone());
-        let measured: Vec<_> = self
-            .measured
-            .iter()
-            .map(|index| index.and_then(|index| observation.proprio.get(index).copied()))
-            .collect();
-        self.limiter.reset(&measured);
+        self.measure(&observation.proprio);
+        self.limiter.reset(&self.now_at);
         self.on(Event::Start, now);
+    }
+
+    fn measure(&mut self, proprio: &[f32]) {
+        for (now_at, index) in self.now_at.iter_mut().zip(&self.measured) {
+            *now_at = index.and_then(|index| proprio.get(index).copied());
+        }
     }
 
     /// Takes what the policy server said. Whether it was a chunk that is now played.
@@ -275,6 +281,7 @@ impl Controller {
     /// Takes what was sensed in this period; a question to ask, if one is due.
     pub fn sense(&mut self, observation: Arc<Observation>, now: Duration) -> Option<Ask> {
         let tick = self.tick;
+        self.measure(&observation.proprio);
         let welcome = self.welcome.as_ref()?;
         let num_frames = welcome.contract.num_frames.max(1);
         if self.frames.is_empty() {
@@ -318,7 +325,10 @@ impl Controller {
         let target = match self.state.motion() {
             Motion::Nothing => return false,
             Motion::Rest => None,
-            Motion::Play => self.queue.action(self.tick),
+            Motion::Play => {
+                self.limiter.follow(&self.now_at);
+                self.queue.action(self.tick)
+            }
         };
         self.limiter.step(target, &mut outputs.action, &mut outputs.limited);
         if !outputs.limited.is_empty() {

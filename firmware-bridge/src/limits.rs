@@ -31,6 +31,9 @@ pub struct DimensionLimits {
     pub max_velocity: f32,
     /// Largest change of velocity per second; infinite for none.
     pub max_acceleration: f32,
+    /// How far a position's set-point may run ahead of what is measured, as it does before an
+    /// obstacle; infinite for any distance.
+    pub leash: f32,
 }
 
 /// Why limits make no sense.
@@ -47,8 +50,8 @@ pub enum LimitsError {
         /// Upper.
         max: f32,
     },
-    /// A rate is not positive.
-    #[error("limits of dimension {dimension}: {field} must be positive, found {found}")]
+    /// A rate is not positive, or a distance negative.
+    #[error("limits of dimension {dimension}: {field} cannot be {found}")]
     Rate {
         /// Its index.
         dimension: usize,
@@ -93,8 +96,8 @@ pub struct Motion {
 impl DimensionLimits {
     /// Limits with bounds alone.
     pub fn bounded(meaning: Meaning, min: f32, max: f32) -> Self {
-        let [max_velocity, max_acceleration] = [f32::INFINITY; 2];
-        Self { meaning, min, max, max_velocity, max_acceleration }
+        let [max_velocity, max_acceleration, leash] = [f32::INFINITY; 3];
+        Self { meaning, min, max, max_velocity, max_acceleration, leash }
     }
 
     fn check(&self, dimension: usize) -> Result<(), LimitsError> {
@@ -109,6 +112,10 @@ impl DimensionLimits {
             if found.is_nan() || found <= 0.0 {
                 return Err(LimitsError::Rate { dimension, field, found });
             }
+        }
+        let (field, found) = ("leash", self.leash);
+        if found.is_nan() || found < 0.0 {
+            return Err(LimitsError::Rate { dimension, field, found });
         }
         Ok(())
     }
@@ -212,6 +219,22 @@ impl Limiter {
             };
             let position = f64::from(rest.clamp(limits.min, limits.max));
             self.motions.push(Motion { position, velocity: 0.0 });
+        }
+    }
+
+    /// Pulls back each position that has run further ahead of what is measured than its leash.
+    ///
+    /// Done before every step, it keeps an arm that was held up from jumping once it is free.
+    pub fn follow(&mut self, measured: &[Option<f32>]) {
+        for ((limits, motion), measured) in self.limits.iter().zip(&mut self.motions).zip(measured)
+        {
+            let Some(measured) = measured.filter(|value| value.is_finite()) else { continue };
+            if limits.meaning == Meaning::Position {
+                let (measured, leash) = (f64::from(measured), f64::from(limits.leash));
+                let (min, max) = (f64::from(limits.min), f64::from(limits.max));
+                let pulled = motion.position.clamp(measured - leash, measured + leash);
+                motion.position = pulled.clamp(min, max);
+            }
         }
     }
 

@@ -172,7 +172,7 @@ fn the_simulated_arm_s_limits_are_those_of_its_own_joints() {
         let measured: Vec<_> = limited.proprio().into_iter().map(Some).collect();
         limiter.reset(&measured);
         let (mut action, mut reasons) = (Vec::new(), Vec::new());
-        let mut saturated = 0;
+        let (mut saturated, mut touched) = (0, false);
         for _ in 0..60 {
             // A policy that now and then asks for far more than a joint can do.
             let mut wanted = free.expert_action();
@@ -180,17 +180,16 @@ fn the_simulated_arm_s_limits_are_those_of_its_own_joints() {
                 let reach = if random.random_range(0..10) == 0 { 0.6 } else { 0.02 };
                 *joint += random.random_range(-reach..reach);
             }
+            let measured: Vec<_> = limited.proprio().into_iter().map(Some).collect();
+            limiter.follow(&measured);
             limiter.step(Some(&wanted), &mut action, &mut reasons);
             saturated += usize::from(reasons.iter().any(|(dimension, _)| *dimension < 6));
             free.step_blind(&wanted);
             limited.step_blind(&action);
-            for (a, b) in free.proprio().iter().zip(limited.proprio()).take(6) {
-                assert!(
-                    (a - b).abs() < 1e-4,
-                    "seed {seed}: {a} and {b}\n{wanted:?}\n{action:?}\n{:?}\n{:?} {reasons:?}",
-                    free.proprio(),
-                    limited.proprio()
-                );
+            // Until something is touched, which pushes joints about within a period.
+            touched |= free.state_summary().gripper > 0.0;
+            for (a, b) in free.proprio().iter().zip(limited.proprio()) {
+                assert!(touched || (a - b).abs() < 1e-4, "seed {seed}: {a} and {b}");
             }
         }
         assert!(saturated > 5);

@@ -92,6 +92,7 @@ fn no_sequence_of_targets_breaks_a_limit() {
             max: random.random_range(0.01..3.0_f32),
             max_velocity: random.random_range(0.05..20.0),
             max_acceleration: random.random_range(0.05..200.0),
+            leash: f32::INFINITY,
         };
         let period = random.random_range(0.002..0.2_f64);
         let mut limiter = Limiter::new(vec![limits], period).unwrap();
@@ -142,4 +143,25 @@ fn limits_that_make_no_sense_are_refused_by_dimension() {
     assert_eq!(error.to_string(), "limits of dimension 1: bounds 1 to -1 are no range");
     let still = DimensionLimits { max_velocity: f32::NAN, ..joint() };
     assert!(matches!(Limiter::new(vec![still], 0.1), Err(LimitsError::Rate { .. })));
+}
+
+#[test]
+fn a_set_point_does_not_run_away_from_an_arm_that_is_held_up() {
+    let limits = DimensionLimits { leash: 0.1, max_acceleration: f32::INFINITY, ..joint() };
+    let mut limiter = Limiter::new(vec![limits], 0.1).unwrap();
+    limiter.reset(&[Some(0.0)]);
+    let (mut action, mut limited) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        limiter.follow(&[Some(0.0)]);
+        limiter.step(Some(&[1.0]), &mut action, &mut limited);
+        assert!(action[0] <= 0.1 + 0.2 + 1e-6, "the leash and one period's way: {action:?}");
+    }
+    // What was not measured is no reason to move, and what was holds within the bounds.
+    let before = limiter.motions[0].position;
+    for measured in [None, Some(f32::NAN)] {
+        limiter.follow(&[measured]);
+        assert_eq!(limiter.motions[0].position, before);
+    }
+    limiter.follow(&[Some(50.0)]);
+    assert_eq!(limiter.motions[0].position, 1.0);
 }
