@@ -172,24 +172,22 @@ fn the_simulated_arm_s_limits_are_those_of_its_own_joints() {
         let measured: Vec<_> = limited.proprio().into_iter().map(Some).collect();
         limiter.reset(&measured);
         let (mut action, mut reasons) = (Vec::new(), Vec::new());
-        let (mut saturated, mut touched) = (0, false);
+        let mut saturated = 0;
+        let home = free.proprio();
         for _ in 0..60 {
-            // A policy that now and then asks for far more than a joint can do.
-            let mut wanted = free.expert_action();
-            for joint in wanted.iter_mut().take(6) {
-                let reach = if random.random_range(0..10) == 0 { 0.6 } else { 0.02 };
-                *joint += random.random_range(-reach..reach);
-            }
+            // Around the place where it begins, far from the cabinet: what touches it pushes
+            // joints about within a period.
+            let near = |joint: &f32| joint + random.random_range(-0.15..0.15);
+            let mut wanted: Vec<f32> = home.iter().map(near).collect();
+            wanted[6] = random.random_range(-0.2..1.2);
             let measured: Vec<_> = limited.proprio().into_iter().map(Some).collect();
             limiter.follow(&measured);
             limiter.step(Some(&wanted), &mut action, &mut reasons);
             saturated += usize::from(reasons.iter().any(|(dimension, _)| *dimension < 6));
             free.step_blind(&wanted);
             limited.step_blind(&action);
-            // Until something is touched, which pushes joints about within a period.
-            touched |= free.state_summary().gripper > 0.0;
             for (a, b) in free.proprio().iter().zip(limited.proprio()) {
-                assert!(touched || (a - b).abs() < 1e-4, "seed {seed}: {a} and {b}");
+                assert!((a - b).abs() < 1e-4, "seed {seed}: {a} and {b}");
             }
         }
         assert!(saturated > 5);
