@@ -3,4 +3,8 @@
 // A test's helpers may fail as its body may.
 #![allow(clippy::unwrap_used)]
 
+mod cli;
+mod end_to_end;
+mod readme;
+mod support;
 mod tidy;

@@ -7,7 +7,7 @@ use engraft_core::Rollout;
 use engraft_policies::Checkpoint;
 use engraft_sim::{SimOptions, Simulator, Split, Task};
 use engraft_train::eval::{
-    ClosedLoop, ClosedLoopReport, EpisodeRow, Lane, OpenLoop, OpenLoopReport, Rate, closed_loop,
+    ClosedLoop, ClosedLoopReport, EpisodeRow, Lane, OpenLoop, OpenLoopReport, closed_loop,
     open_loop,
 };
 
@@ -119,20 +119,8 @@ pub(crate) fn play(
             on_rollout: records.then_some(&mut hear),
         },
     )?;
-    bar.finish(&rate(&report.success));
+    bar.finish(&report.success.to_string());
     Ok(report)
-}
-
-/// A success rate with its 95 % interval.
-pub(crate) fn rate(rate: &Rate) -> String {
-    format!(
-        "{:.0} % ({} of {}; 95 % interval {:.0} to {:.0} %)",
-        100.0 * rate.rate,
-        rate.successes,
-        rate.episodes,
-        100.0 * rate.low,
-        100.0 * rate.high
-    )
 }
 
 fn describe_closed(report: &ClosedLoopReport) -> anyhow::Result<()> {
@@ -141,7 +129,7 @@ fn describe_closed(report: &ClosedLoopReport) -> anyhow::Result<()> {
         let of = format!("{} of {}", row.success.successes, row.success.episodes);
         say(format_args!("{:<width$}  {of:>8}", row.instance))?;
     }
-    say(format_args!("{:<width$}  {}", "all", rate(&report.success)))?;
+    say(format_args!("{:<width$}  {}", "all", report.success))?;
     if let Some(steps) = report.mean_success_steps {
         say(format_args!("{:<width$}  {steps:.1} steps when it succeeds", ""))?;
     }

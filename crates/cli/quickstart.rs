@@ -62,9 +62,6 @@ const SPAWNNET: &str = include_str!("../../policies/recipes/spawnnet-drawer.toml
 const LFS_SHARE: f64 = 0.34;
 const SPAWNNET_SHARE: f64 = 0.42;
 
-/// Episodes that the bridge plays.
-const BRIDGE_EPISODES: usize = 3;
-
 /// One policy's part of the quick start.
 pub(crate) struct Candidate {
     pub(crate) name: &'static str,
@@ -260,13 +257,16 @@ impl Quickstart<'_> {
         let summary = train(&recipe, dataset, &dir, &self.device, options)?;
         self.go_on()?;
         let run = open_run(&dir, &self.device)?;
-        let heldout = engraft_sim::num_instances(self.args.task, Split::Heldout);
-        let rounds = self.scaled(0.25, 1);
+        let [train_episodes, heldout_episodes] =
+            [(Split::Train, 0.25), (Split::Heldout, 0.5)].map(|(split, rounds)| {
+                let instances = engraft_sim::num_instances(self.args.task, split);
+                self.scaled(rounds * instances as f64, 3)
+            });
         let report = Candidate {
             name,
             curves: curves(name, &read_metrics(&dir)?),
-            train: self.trial(&run, name, Split::Train, 21 * rounds)?,
-            heldout: self.trial(&run, name, Split::Heldout, heldout * rounds * 2)?,
+            train: self.trial(&run, name, Split::Train, train_episodes)?,
+            heldout: self.trial(&run, name, Split::Heldout, heldout_episodes)?,
             dir,
             summary,
         };
@@ -303,7 +303,7 @@ impl Quickstart<'_> {
         let outcome = Command::new(program)
             .arg("bridge")
             .args(["--policy", &endpoint, "--task", self.args.task.name(), "--split", "heldout"])
-            .args(["--episodes", &BRIDGE_EPISODES.to_string()])
+            .args(["--episodes", &self.scaled(0.25, 1).min(3).to_string()])
             .args(["--seed", &self.args.seed.to_string()])
             .arg("--attention")
             .arg("--log")
@@ -351,16 +351,8 @@ impl Quickstart<'_> {
         let out = self.out.display();
         say("")?;
         for candidate in &story.candidates {
-            say(format_args!(
-                "{:<9} train      {}",
-                candidate.name,
-                crate::eval::rate(&candidate.train.success)
-            ))?;
-            say(format_args!(
-                "{:<9} held out   {}",
-                "",
-                crate::eval::rate(&candidate.heldout.success)
-            ))?;
+            say(format_args!("{:<9} train      {}", candidate.name, candidate.train.success))?;
+            say(format_args!("{:<9} held out   {}", "", candidate.heldout.success))?;
         }
         say("")?;
         say(format_args!("report         {out}/report.html"))?;

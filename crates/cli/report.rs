@@ -4,14 +4,12 @@ use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::Context;
-use engraft_core::Outcome;
-use engraft_train::eval::Rate;
+use engraft_core::{Outcome, Rate};
 use engraft_viz::{
     Bar, Block, Command, Report, Section, SheetOptions, Table, contact_sheet, success_bars,
     training_curves,
 };
 
-use crate::eval::rate;
 use crate::quickstart::{Candidate, Story};
 
 /// Writes `report.html` and `report.md`.
@@ -91,7 +89,7 @@ fn success(story: &Story) -> Vec<Block> {
                 successes: success.successes as u64,
                 trials: success.episodes as u64,
             });
-            rows.push(vec![candidate.name.into(), split.into(), rate(success)]);
+            rows.push(vec![candidate.name.into(), split.into(), success.to_string()]);
         }
     }
     let columns = ["policy", "instances", "success"].map(str::to_owned).to_vec();
@@ -181,7 +179,7 @@ fn markdown(story: &Story) -> String {
     line("| --- | --- | --- |".into());
     for candidate in &story.candidates {
         let [(_, train), (_, heldout)] = splits(candidate);
-        line(format!("| {} | {} | {} |", candidate.name, rate(train), rate(heldout)));
+        line(format!("| {} | {} | {} |", candidate.name, train, heldout));
     }
     line("\n![The first rollout](contact-sheet.png)\n".into());
     for command in next(story) {

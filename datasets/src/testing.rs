@@ -45,8 +45,8 @@ impl CountingSet {
             name: "counter".into(),
             control_hz: 10.0,
             views: vec![],
-            proprio: vec![Dimension::new("step", "1")],
-            actions: vec![Dimension::new("step", "1")],
+            proprio: vec![Dimension::new("step", "rad")],
+            actions: vec![Dimension::new("step", "rad")],
         };
         Self { spec, lengths: lengths.to_vec() }
     }

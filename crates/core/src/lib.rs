@@ -8,6 +8,7 @@
 mod action;
 mod environment;
 mod observation;
+mod rate;
 mod rollout;
 mod spec;
 mod stats;
@@ -16,6 +17,7 @@ mod window;
 pub use action::{ActionChunk, ChunkError, ChunkQueue};
 pub use environment::{Environment, Transition};
 pub use observation::{DepthImage, ImageError, Observation, RgbImage, View};
+pub use rate::{Rate, wilson};
 pub use rollout::{AttentionMap, Outcome, Rollout, RolloutStep};
 pub use spec::{Dimension, RobotSpec, SpecError, ViewSpec, hex};
 pub use stats::{RunningStats, Stats};

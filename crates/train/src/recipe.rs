@@ -197,9 +197,11 @@ impl Recipe {
     pub fn open(path: &Path) -> Result<Self, RecipeError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.into(), source })?;
-        let recipe: Self = toml::from_str(&text).map_err(|error| RecipeError::Parse {
-            path: path.into(),
-            message: error.to_string().trim_end().to_owned(),
+        let recipe: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start].lines().count().max(1));
+            let place = line.map_or(String::new(), |line| format!(" in line {line}"));
+            let message = format!("{}{place}", error.message().replace('\n', " "));
+            RecipeError::Parse { path: path.into(), message }
         })?;
         recipe.check()?;
         Ok(recipe)

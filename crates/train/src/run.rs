@@ -140,7 +140,6 @@ pub fn train(
     let (plain, autodiff) = (device.clone().inner(), device.clone().inner().autodiff());
     let mut data = Data::new(recipe, dataset, options.image_budget_bytes)?;
     // A backbone without weights draws its own from the device, and only when they are asked for.
-    plain.seed(recipe.seed);
     let policy = recipe.policy.init(data.transform.contract(), recipe.seed, &autodiff)?;
     let policy = policy.materialize();
     let num_learned_params = policy.num_learned_params();

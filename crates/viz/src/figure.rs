@@ -2,7 +2,7 @@
 //!
 //! Each is a whole SVG document that also stands inside a page, and takes the page's text colour.
 
-use engraft_core::Rollout;
+use engraft_core::{Rollout, wilson};
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
@@ -10,7 +10,7 @@ use crate::axis::{log_ticks, short, ticks, whole_ticks};
 use crate::chart::{self, Entry, INK, axis, bold, font, px, rgb, svg};
 use crate::style::{EXECUTED, LIMITED, PREDICTED, series};
 use crate::trace::{Line, Trace, traces};
-use crate::{Bar, Curve, wilson};
+use crate::{Bar, Curve};
 
 const WIDTH: u32 = 940;
 /// Points drawn per curve; more are averaged, since nobody sees them.
@@ -166,7 +166,7 @@ fn draw_bar(
     color: [u8; 3],
 ) {
     let half = thick / 2.0;
-    let [low, high] = wilson(bar.successes, bar.trials);
+    let [low, high] = wilson(bar.successes as usize, bar.trials as usize);
     let top = if bar.trials > 0 { high } else { 0.0 };
     chart::bar(chart, [middle - half, 0.0], [middle + half, bar.rate()], rgb(color).mix(0.85));
     if bar.trials > 0 {

@@ -71,7 +71,7 @@ mod robot_log;
 mod stream;
 
 pub use colormap::viridis;
-pub use data::{Bar, Curve, wilson};
+pub use data::{Bar, Curve};
 pub use figure::{rollout_curves, success_bars, training_curves};
 pub use overlay::{OverlayError, overlay};
 pub use png::{PngError, png_bytes, write_png};

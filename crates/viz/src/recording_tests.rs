@@ -1,3 +1,5 @@
+//! Recordings, written and read back.
+
 use std::fs::File;
 use std::io::BufReader;
 

@@ -1,3 +1,5 @@
+//! Official checkpoints, made up and imported.
+
 use std::path::Path;
 
 use burn::tensor::TensorData;

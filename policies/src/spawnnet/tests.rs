@@ -1,3 +1,5 @@
+//! The published vectors, and the shapes behind them.
+
 use burn::tensor::{Device, TensorData};
 use engraft_backbones::{Architecture, NamedTensors};
 use engraft_core::Dimension;

@@ -4,13 +4,13 @@
 //! for every lane, and the lanes then play their chunks side by side. What an episode begins with
 //! depends on its instance and seed alone, so that two policies meet the same episodes.
 
-use engraft_core::{AttentionMap, Environment, Observation, Rollout};
+use engraft_core::{AttentionMap, Environment, Observation, Rate, Rollout};
 use engraft_policies::{Checkpoint, Prediction};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::EvalError;
 use super::lane::{Playing, Rules};
-use super::{EvalError, Rate};
 
 /// An environment for one lane of [`closed_loop`].
 pub type Lane = Box<dyn Environment + Send>;

@@ -1,14 +1,12 @@
 //! What a policy is worth: on recorded episodes, and in an environment.
 
 mod closed_loop;
-mod interval;
 mod lane;
 mod open_loop;
 
 pub use closed_loop::{
     ClosedLoop, ClosedLoopReport, EpisodeRow, InstanceRow, Lane, closed_loop, episode_plan,
 };
-pub use interval::{Rate, wilson};
 pub use open_loop::{DimensionError, OpenLoop, OpenLoopReport, open_loop};
 
 /// Why an evaluation could not be done.

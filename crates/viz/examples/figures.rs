@@ -1,8 +1,8 @@
 //! Draws everything that this crate can draw, from made-up data, into a folder.
 //!
 //! ```sh
-//! cargo run -p engraft-viz --example gallery -- /tmp/gallery
-//! cargo run -p engraft-viz --features rerun --example gallery -- /tmp/gallery # and recordings
+//! cargo run -p engraft-viz --example figures -- /tmp/gallery
+//! cargo run -p engraft-viz --features rerun --example figures -- /tmp/gallery # and recordings
 //! ```
 //!
 //! With a viewer's address behind the folder, such as `127.0.0.1:9876`, the episode also plays
@@ -18,7 +18,7 @@ use engraft_core::{
 };
 use engraft_viz::{
     Bar, Block, Command, Curve, Report, Section, SheetOptions, Table, contact_sheet,
-    rollout_curves, success_bars, training_curves, wilson, write_png,
+    rollout_curves, success_bars, training_curves, write_png,
 };
 
 const SIDE: usize = 96;
@@ -193,7 +193,8 @@ fn bars() -> Vec<Bar> {
 
 fn report(bars: &[Bar], figures: [(&str, String); 3], sheet: RgbImage) -> Report {
     let row = |bar: &Bar| {
-        let [low, high] = wilson(bar.successes, bar.trials).map(|rate| rate * 100.0);
+        let [low, high] = engraft_core::wilson(bar.successes as usize, bar.trials as usize)
+            .map(|rate| rate * 100.0);
         let rate = format!("{:.0} %", bar.rate() * 100.0);
         let interval = format!("{low:.0} \u{2013} {high:.0} %");
         let count = format!("{} / {}", bar.successes, bar.trials);

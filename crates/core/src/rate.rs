@@ -25,7 +25,7 @@ pub struct Rate {
 impl Rate {
     /// The rate of `successes` out of `episodes`.
     pub fn new(successes: usize, episodes: usize) -> Self {
-        let (low, high) = wilson(successes, episodes);
+        let [low, high] = wilson(successes, episodes);
         let rate = if episodes == 0 { 0.0 } else { successes as f64 / episodes as f64 };
         Self { successes, episodes, rate, low, high }
     }
@@ -37,7 +37,7 @@ impl fmt::Display for Rate {
         let percent = |share: f64| 100.0 * share;
         write!(
             f,
-            "{successes}/{episodes} = {:.1} % [{:.1}, {:.1}]",
+            "{:.0} % ({successes} of {episodes}; 95 % interval {:.0} to {:.0} %)",
             percent(*rate),
             percent(*low),
             percent(*high)
@@ -48,12 +48,12 @@ impl fmt::Display for Rate {
 /// The 95 % Wilson score interval of a proportion.
 ///
 /// ```
-/// let (low, high) = engraft_train::eval::wilson(8, 10);
+/// let [low, high] = engraft_core::wilson(8, 10);
 /// assert!((low - 0.4902).abs() < 1e-4 && (high - 0.9433).abs() < 1e-4);
 /// ```
-pub fn wilson(successes: usize, episodes: usize) -> (f64, f64) {
+pub fn wilson(successes: usize, episodes: usize) -> [f64; 2] {
     if episodes == 0 {
-        return (0.0, 1.0);
+        return [0.0, 1.0];
     }
     let n = episodes as f64;
     let p = successes.min(episodes) as f64 / n;
@@ -63,7 +63,7 @@ pub fn wilson(successes: usize, episodes: usize) -> (f64, f64) {
     // The ends are exact where the proportion is: rounding must not say 99.9... %.
     let low = if successes == 0 { 0.0 } else { (centre - half).max(0.0) };
     let high = if successes >= episodes { 1.0 } else { (centre + half).min(1.0) };
-    (low, high)
+    [low, high]
 }
 
 #[cfg(test)]
@@ -80,15 +80,15 @@ mod tests {
             (1, 29, 0.0061, 0.1718),
         ] {
             let found = wilson(successes, episodes);
-            assert!((found.0 - low).abs() < 5e-5 && (found.1 - high).abs() < 5e-5, "{found:?}");
+            assert!((found[0] - low).abs() < 5e-5 && (found[1] - high).abs() < 5e-5, "{found:?}");
         }
-        assert_eq!(wilson(20, 20).1, 1.0);
-        assert_eq!(wilson(0, 0), (0.0, 1.0));
+        assert_eq!(wilson(20, 20)[1], 1.0);
+        assert_eq!(wilson(0, 0), [0.0, 1.0]);
     }
 
     #[test]
     fn a_rate_is_written_with_its_interval() {
-        assert_eq!(Rate::new(8, 10).to_string(), "8/10 = 80.0 % [49.0, 94.3]");
+        assert_eq!(Rate::new(8, 10).to_string(), "80 % (8 of 10; 95 % interval 49 to 94 %)");
         assert_eq!(Rate::new(0, 0).rate, 0.0);
     }
 }

@@ -1,0 +1,83 @@
+//! What people read when something is not as it should be: one line, and what to type next.
+
+use crate::support::{Lab, RECIPE};
+
+#[test]
+fn every_verb_has_help() {
+    let lab = Lab::new();
+    let verbs = "quickstart weights data record train eval import predict serve bridge view";
+    for verb in verbs.split(' ') {
+        let help = lab.succeed(&format!("{verb} --help"));
+        assert!(help.contains("Usage: engraft"), "{verb}: {help}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named_with_what_to_type_next() {
+    let lab = Lab::new();
+    let error = lab.fail("eval nowhere --sim drawer");
+    assert!(error.contains("engraft train") && error.contains("nowhere"), "{error}");
+    let error = lab.fail("data inspect nowhere");
+    assert!(error.contains("nowhere"), "{error}");
+    let error = lab.fail("train nothing.toml --data data --out run");
+    assert!(error.contains("nothing.toml"), "{error}");
+    let error = lab.fail("view nowhere --png x.png");
+    assert!(error.contains("expected a dataset, a run or a rollout log"), "{error}");
+    let error = lab.fail("weights pull no-such-network");
+    assert!(error.contains("efficientnet-lite0") && error.contains("no-such-network"), "{error}");
+}
+
+#[test]
+fn a_misspelt_key_in_a_recipe_is_named_with_its_line() {
+    let lab = Lab::new();
+    lab.write("recipe.toml", &RECIPE.replace("batch_size", "batchsize"));
+    let error = lab.fail("train recipe.toml --data data --out run");
+    assert!(error.contains("batchsize") && error.contains("line"), "{error}");
+}
+
+#[test]
+fn a_recipe_without_data_asks_for_it() {
+    let lab = Lab::new();
+    lab.write("recipe.toml", RECIPE);
+    let error = lab.fail("train recipe.toml --out run");
+    assert!(error.contains("--data DIR"), "{error}");
+}
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_backend_that_is_not_built_in_is_named() {
+    let lab = Lab::new();
+    lab.record(1);
+    lab.write("recipe.toml", RECIPE);
+    let error = lab.fail("train recipe.toml --data data --out run --device cuda:0");
+    assert!(error.contains("--features cuda"), "{error}");
+}
+
+#[test]
+fn an_episode_or_step_that_is_not_there_says_which_there_are() {
+    let lab = Lab::new();
+    lab.record(2);
+    let error = lab.fail("data show data --episode 7");
+    assert!(error.contains("no episode 7: expected 0 to 1"), "{error}");
+    let error = lab.fail("data show data --step 1000");
+    assert!(error.contains("no step 1000: expected 0 to"), "{error}");
+}
+
+#[test]
+fn nothing_is_written_over() {
+    let lab = Lab::new();
+    lab.record(1);
+    let error = lab.fail("record --sim drawer --episodes 1 --out data");
+    assert!(error.contains("data"), "{error}");
+    let error = lab.fail("quickstart --out data");
+    assert!(error.contains("expected a new or empty folder"), "{error}");
+}
+
+#[test]
+fn words_that_clap_refuses_list_what_there_is() {
+    let lab = Lab::new();
+    let output = lab.run("record --sim window --out data");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("expected drawer or door, found `window`"), "{error}");
+}

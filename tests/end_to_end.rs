@@ -1,0 +1,123 @@
+//! The whole line on a small scale: record, train, resume, evaluate, serve, drive, look.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Lab, RECIPE};
+
+fn weights(lab: &Lab, run: &str, which: &str) -> Vec<u8> {
+    fs::read(lab.path().join(run).join(which).join("model.safetensors")).unwrap()
+}
+
+/// Steps whose state is on disk.
+fn saved_steps(run: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(run.join("state")) else { return 0 };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("step-")).count()
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_weights_bit_for_bit() {
+    let lab = Lab::new();
+    lab.record(4);
+    lab.write("recipe.toml", RECIPE);
+    lab.succeed("train recipe.toml --data data --out whole --plain");
+
+    let mut killed = lab
+        .command("train recipe.toml --data data --out killed --plain")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while saved_steps(&lab.path().join("killed")) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(120), "the run never saved its state");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(killed.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+    killed.kill().unwrap(); // SIGKILL: nothing is told, nothing is flushed
+    killed.wait().unwrap();
+    assert_ne!(
+        fs::read(lab.path().join("killed/last/model.safetensors")).unwrap_or_default(),
+        weights(&lab, "whole", "last"),
+        "the run was killed too late to say anything"
+    );
+
+    let again = lab.run("train recipe.toml --data data --out killed --plain");
+    assert_eq!(again.status.code(), Some(2), "a run is not begun over another");
+    lab.succeed("train recipe.toml --data data --out killed --plain --resume");
+    for which in ["last", "best"] {
+        assert_eq!(weights(&lab, "killed", which), weights(&lab, "whole", which), "{which}");
+    }
+}
+
+#[test]
+fn demonstrations_become_an_arm_that_moves() {
+    let lab = Lab::new();
+    lab.record(4);
+    let info: Value =
+        serde_json::from_str(&lab.succeed("data inspect data --json --check")).unwrap();
+    assert_eq!((info["num_episodes"].as_u64(), info["fps"].as_f64()), (Some(4), Some(10.0)));
+    assert_eq!(info["problems"], serde_json::json!([]));
+    let shown = lab.succeed("data show data --episode 1 --step 2 --json --png step.png");
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["action"].as_array().unwrap().len(), 7);
+    assert!(png(&lab.path().join("step.png")));
+
+    lab.write("recipe.toml", RECIPE);
+    lab.succeed("train recipe.toml --data data --out run --plain --steps 40");
+
+    let open: Value = serde_json::from_str(&lab.succeed("eval run --data data --json")).unwrap();
+    assert!(open["relative_mse"].as_f64().unwrap() < 1.5, "{open}");
+    let closed = "eval run --sim drawer --split heldout --episodes 3 --seed 5 --json";
+    let closed = [lab.succeed(closed), lab.succeed(closed)];
+    assert_eq!(closed[0], closed[1], "the same episodes come out the same");
+    let closed: Value = serde_json::from_str(&closed[0]).unwrap();
+    assert_eq!(closed["episodes"].as_array().unwrap().len(), 3);
+
+    serve_and_drive(&lab);
+
+    lab.succeed("view rollout.log --png sheet.png --save rollout.rrd");
+    lab.succeed("view data --episode 0 --png demonstration.png --save data.rrd");
+    lab.succeed("view run --save run.rrd");
+    for name in ["sheet.png", "demonstration.png"] {
+        assert!(png(&lab.path().join(name)), "{name}");
+    }
+    for name in ["rollout.rrd", "data.rrd", "run.rrd"] {
+        let bytes = fs::read(lab.path().join(name)).unwrap();
+        assert!(bytes.starts_with(b"RRF2") && bytes.len() > 10_000, "{name}: {}", bytes.len());
+    }
+}
+
+fn png(path: &Path) -> bool {
+    fs::read(path).unwrap().starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+/// Serves `run` in one process and drives the arm from another.
+fn serve_and_drive(lab: &Lab) {
+    let mut server = lab
+        .command("serve run --bind tcp://127.0.0.1:*")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let endpoint = line.trim_end().rsplit(' ').next().unwrap().to_owned();
+    assert!(endpoint.starts_with("tcp://127.0.0.1:"), "{line:?}");
+
+    let drive =
+        format!("bridge --policy {endpoint} --fast --split heldout --log rollout.log --json");
+    let summary: Value = serde_json::from_str(&lab.succeed(&drive)).unwrap();
+    assert_eq!(summary["episodes"].as_array().unwrap().len(), 1, "{summary}");
+    assert!(summary["chunks"].as_u64().unwrap() > 0, "{summary}");
+
+    let terminate = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
+    assert!(terminate.unwrap().success());
+    assert!(server.wait().unwrap().success(), "SIGTERM ends the server without an error");
+}
