@@ -72,7 +72,7 @@ fn root() -> PathBuf {
 /// What cargo knows: of our packages alone, or of all that this machine builds.
 fn metadata(more: &[&str]) -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["metadata", "--format-version", "1", "--locked"])
         .args(more)
         .current_dir(root())
         .output()
@@ -154,7 +154,7 @@ fn heavy_libraries_stay_inside_their_crates() {
 #[test]
 fn the_firmware_bridge_never_sees_burn() {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--locked", "--package", "firmware-bridge"])
+        .args(["tree", "--locked", "--package", "firmware-bridge"])
         .args(["--edges", "normal,build", "--prefix", "none"])
         .current_dir(root())
         .output()
