@@ -78,17 +78,19 @@ fn demonstrations_become_an_arm_that_moves() {
     let closed = [lab.succeed(closed), lab.succeed(closed)];
     assert_eq!(closed[0], closed[1], "the same episodes come out the same");
     let closed: Value = serde_json::from_str(&closed[0]).unwrap();
+    lab.succeed("eval run --sim drawer --episodes 1 --save first.rrd --png first.png");
     assert_eq!(closed["episodes"].as_array().unwrap().len(), 3);
 
     serve_and_drive(&lab);
+    follow(&lab);
 
     lab.succeed("view rollout.log --png sheet.png --save rollout.rrd");
     lab.succeed("view data --episode 0 --png demonstration.png --save data.rrd");
     lab.succeed("view run --save run.rrd");
-    for name in ["sheet.png", "demonstration.png"] {
+    for name in ["sheet.png", "demonstration.png", "first.png"] {
         assert!(png(&lab.path().join(name)), "{name}");
     }
-    for name in ["rollout.rrd", "data.rrd", "run.rrd"] {
+    for name in ["rollout.rrd", "data.rrd", "run.rrd", "first.rrd", "followed.rrd"] {
         let bytes = fs::read(lab.path().join(name)).unwrap();
         assert!(bytes.starts_with(b"RRF2") && bytes.len() > 10_000, "{name}: {}", bytes.len());
     }
@@ -96,6 +98,24 @@ fn demonstrations_become_an_arm_that_moves() {
 
 fn png(path: &Path) -> bool {
     fs::read(path).unwrap().starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+/// Shows a log while it grows, until a signal comes.
+fn follow(lab: &Lab) {
+    let mut view = lab.command("view rollout.log --follow --save followed.rrd").spawn().unwrap();
+    let recording = lab.path().join("followed.rrd");
+    let began = Instant::now();
+    while fs::metadata(&recording).map_or(0, |file| file.len()) < 10_000 {
+        assert!(began.elapsed() < Duration::from_mins(1), "nothing was recorded");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    terminate(view.id());
+    assert!(view.wait().unwrap().success(), "SIGTERM ends it without an error");
+}
+
+fn terminate(process: u32) {
+    let status = Command::new("kill").args(["-TERM", &process.to_string()]).status();
+    assert!(status.unwrap().success());
 }
 
 /// Serves `run` in one process and drives the arm from another.
@@ -117,7 +137,6 @@ fn serve_and_drive(lab: &Lab) {
     assert_eq!(summary["episodes"].as_array().unwrap().len(), 1, "{summary}");
     assert!(summary["chunks"].as_u64().unwrap() > 0, "{summary}");
 
-    let terminate = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
-    assert!(terminate.unwrap().success());
+    terminate(server.id());
     assert!(server.wait().unwrap().success(), "SIGTERM ends the server without an error");
 }

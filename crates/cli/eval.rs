@@ -11,9 +11,13 @@ use engraft_train::eval::{
     open_loop,
 };
 
+use engraft_viz::{SheetOptions, contact_sheet};
+
+use crate::data::write_png;
 use crate::device::DeviceName;
-use crate::progress::{Bar, say};
+use crate::progress::{Bar, note, say};
 use crate::train::open_run;
+use crate::view::save_rollout;
 
 /// Evaluate a run on recorded episodes (--data) or in the embedded simulator (--sim).
 #[derive(clap::Args)]
@@ -42,6 +46,12 @@ pub(crate) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// Of the first episode in the simulator, write a recording for the rerun viewer.
+    #[arg(long, value_name = "FILE.rrd", conflicts_with = "data")]
+    save: Option<PathBuf>,
+    /// Of the first episode in the simulator, write a contact sheet.
+    #[arg(long, value_name = "FILE.png", conflicts_with = "data")]
+    png: Option<PathBuf>,
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
@@ -64,7 +74,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             (args.split, args.episodes, args.seed, args.executed);
         let title = format!("{task} ({split})");
         let trial = Trial { title: &title, task, split, episodes, seed, executed };
-        let report = play(&run, &trial, None)?;
+        let mut first: Option<Rollout> = None;
+        let mut keep = |rollout| {
+            first.get_or_insert(rollout);
+        };
+        let kept = args.save.is_some() || args.png.is_some();
+        let report = play(&run, &trial, kept.then_some(&mut keep))?;
+        if let Some(rollout) = first {
+            picture(args, &rollout)?;
+        }
         if args.json {
             say(serde_json::to_string_pretty(&report)?)?;
         } else {
@@ -79,6 +97,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn picture(args: &Args, rollout: &Rollout) -> anyhow::Result<()> {
+    if let Some(path) = &args.png {
+        write_png(&contact_sheet(rollout, &SheetOptions::default()), path)?;
+        note(format_args!("wrote {}", path.display()));
+    }
+    if let Some(path) = &args.save {
+        save_rollout(rollout, path)?;
+        note(format_args!("wrote {}", path.display()));
+    }
+    Ok(())
 }
 
 /// Plays a trial on all cores, with a bar.

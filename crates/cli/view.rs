@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Stream to a viewer that runs already, such as 127.0.0.1:9876.
     #[arg(long, value_name = "ADDRESS")]
     connect: Option<String>,
+    /// Go on showing a rollout log while it is being written; Ctrl-C ends it.
+    #[arg(long, conflicts_with_all = ["episode", "png"])]
+    follow: bool,
 }
 
 /// What there is to see.
@@ -41,6 +44,10 @@ enum Subject {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.follow {
+        recording::follow(args)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let subject = open(&args.path)?;
     let mut written = Vec::new();
     if let Some(path) = &args.png {
@@ -154,31 +161,97 @@ fn chosen(rollouts: &[Rollout], index: usize) -> anyhow::Result<&Rollout> {
         .with_context(|| format!("there is no episode {index}: the log holds {count}"))
 }
 
+/// Writes one rollout as a recording.
+pub(crate) fn save_rollout(rollout: &Rollout, path: &Path) -> anyhow::Result<()> {
+    recording::save(rollout, path)
+}
+
 #[cfg(not(feature = "viz"))]
 mod recording {
-    pub(super) fn show(_: &super::Subject, _: &super::Args) -> anyhow::Result<()> {
+    use std::path::Path;
+
+    fn not_built() -> anyhow::Result<()> {
         anyhow::bail!(
             "this engraft was built without recordings; build it with `--features viz`, \
              or write a picture with --png FILE"
         )
     }
+
+    pub(super) fn show(_: &super::Subject, _: &super::Args) -> anyhow::Result<()> {
+        not_built()
+    }
+
+    pub(super) fn follow(_: &super::Args) -> anyhow::Result<()> {
+        not_built()
+    }
+
+    pub(super) fn save(_: &super::Rollout, _: &Path) -> anyhow::Result<()> {
+        not_built()
+    }
 }
 
 #[cfg(feature = "viz")]
 mod recording {
-    use engraft_core::Rollout;
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use engraft_core::{Outcome, Rollout};
     use engraft_viz::{About, DatasetRecording, RolloutRecording, Sink, TrainingRecording};
 
     use super::{Args, Subject, chosen, demonstration_steps, run_name};
     use crate::data::check_episode;
-    use crate::progress::Bar;
+    use crate::progress::{Bar, interrupt_flag};
 
-    pub(super) fn show(subject: &Subject, args: &Args) -> anyhow::Result<()> {
+    /// Time between two looks at a log that is being written.
+    const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+    fn sinks(args: &Args) -> Vec<Sink> {
         let mut sinks: Vec<Sink> = args.save.iter().cloned().map(Sink::File).collect();
         sinks.extend(args.connect.iter().cloned().map(Sink::Connect));
         if sinks.is_empty() {
             sinks.push(Sink::Viewer);
         }
+        sinks
+    }
+
+    /// Shows what a log holds and what is added to it, until a signal comes.
+    pub(super) fn follow(args: &Args) -> anyhow::Result<()> {
+        let (stop, sinks) = (interrupt_flag()?, sinks(args));
+        let (mut index, mut next, mut current) = (0, 0, None);
+        loop {
+            let last_look = stop.load(Ordering::SeqCst);
+            let rollouts = engraft_wire::read_log(&args.path)?.rollouts;
+            while let Some(rollout) = rollouts.get(index) {
+                let recording = match &mut current {
+                    Some(recording) => recording,
+                    None => current.insert(open(rollout, &sinks)?),
+                };
+                for step in rollout.steps.get(next..).unwrap_or_default() {
+                    recording.step(next, step)?;
+                    next += 1;
+                }
+                if rollout.outcome == Outcome::Unknown && index + 1 == rollouts.len() {
+                    break; // it goes on
+                }
+                if let Some(recording) = current.take() {
+                    recording.finish(rollout.outcome)?;
+                }
+                (index, next) = (index + 1, 0);
+            }
+            if last_look {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    pub(super) fn save(rollout: &Rollout, path: &Path) -> anyhow::Result<()> {
+        Ok(engraft_viz::rollout_to_rrd(rollout, path)?)
+    }
+
+    pub(super) fn show(subject: &Subject, args: &Args) -> anyhow::Result<()> {
+        let sinks = sinks(args);
         match subject {
             Subject::Dataset(dataset) => {
                 let episodes = match args.episode {
@@ -216,13 +289,17 @@ mod recording {
         Ok(())
     }
 
-    fn rollout(rollout: &Rollout, sinks: &[Sink]) -> anyhow::Result<()> {
+    fn open(rollout: &Rollout, sinks: &[Sink]) -> anyhow::Result<RolloutRecording> {
         let about = About {
             task: rollout.task.clone(),
             instance: rollout.instance.clone(),
             seed: rollout.seed,
         };
-        let mut recording = RolloutRecording::open(rollout.spec.clone(), about, sinks)?;
+        Ok(RolloutRecording::open(rollout.spec.clone(), about, sinks)?)
+    }
+
+    fn rollout(rollout: &Rollout, sinks: &[Sink]) -> anyhow::Result<()> {
+        let mut recording = open(rollout, sinks)?;
         for (index, step) in rollout.steps.iter().enumerate() {
             recording.step(index, step)?;
         }
