@@ -155,7 +155,7 @@ pub(crate) fn play(
 
 fn describe_closed(report: &ClosedLoopReport) -> anyhow::Result<()> {
     let width = report.instances.iter().map(|row| row.instance.len()).max().unwrap_or(0);
-    for row in &report.instances {
+    for row in report.instances.iter().filter(|row| row.success.episodes > 0) {
         let of = format!("{} of {}", row.success.successes, row.success.episodes);
         say(format_args!("{:<width$}  {of:>8}", row.instance))?;
     }
