@@ -247,7 +247,7 @@ mod recording {
     }
 
     pub(super) fn save(rollout: &Rollout, path: &Path) -> anyhow::Result<()> {
-        Ok(engraft_viz::rollout_to_rrd(rollout, path)?)
+        show_rollout(rollout, &[Sink::File(path.to_owned())])
     }
 
     pub(super) fn show(subject: &Subject, args: &Args) -> anyhow::Result<()> {
@@ -276,7 +276,7 @@ mod recording {
             }
             Subject::Rollouts(rollouts) => {
                 let index = args.episode.unwrap_or(0);
-                rollout(chosen(rollouts, index)?, &sinks)?;
+                show_rollout(chosen(rollouts, index)?, &sinks)?;
             }
             Subject::Run(curves) => {
                 let mut recording = TrainingRecording::open(&run_name(&args.path), &sinks)?;
@@ -298,7 +298,7 @@ mod recording {
         Ok(RolloutRecording::open(rollout.spec.clone(), about, sinks)?)
     }
 
-    fn rollout(rollout: &Rollout, sinks: &[Sink]) -> anyhow::Result<()> {
+    fn show_rollout(rollout: &Rollout, sinks: &[Sink]) -> anyhow::Result<()> {
         let mut recording = open(rollout, sinks)?;
         for (index, step) in rollout.steps.iter().enumerate() {
             recording.step(index, step)?;
