@@ -23,7 +23,10 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// The folder is of no format that we know.
-    #[error("no dataset of a known format: expected `meta/info.json` of LeRobot (path: {path:?})")]
+    #[error(
+        "no dataset of a known format: expected LeRobot (`meta/info.json`), robomimic, ACT or \
+         SpawnNet HDF5, a zarr replay buffer, or RLDS (path: {path:?})"
+    )]
     UnknownFormat {
         /// The folder.
         path: PathBuf,
@@ -50,15 +53,42 @@ pub enum DatasetError {
         /// Where and why.
         source: parquet::errors::ParquetError,
     },
-    /// A camera's pictures are in a video.
+    /// A file of another kind is damaged.
+    #[error("cannot process {kind} file (path: {path:?})")]
+    File {
+        /// The kind: `HDF5`, `mp4`, `zarr`, `TFRecord`.
+        kind: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A value is a pickled Python object.
     #[error(
-        "column `{column}` is a video: expected pictures embedded in parquet (dtype `image`), \
-         videos are not read yet (path: {path:?})"
+        "`{what}` is a pickled Python object, which can run code when it is opened, so it is not: \
+         write it as a plain array with the tool that made it (path: {path:?})"
     )]
-    Video {
-        /// The feature.
-        column: String,
-        /// The file that says so.
+    Pickled {
+        /// The value.
+        what: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing looks like an action.
+    #[error(
+        "no column looks like an action; name it with `--action COLUMN`, one of: {found} \
+         (path: {path:?})"
+    )]
+    NoAction {
+        /// The columns of numbers.
+        found: String,
+        /// The dataset.
+        path: PathBuf,
+    },
+    /// The format does not say how many steps a second has.
+    #[error("the dataset does not say its rate; say it with `--fps RATE` (path: {path:?})")]
+    NoRate {
+        /// The dataset.
         path: PathBuf,
     },
     /// Something in a file is not as it should be.
@@ -151,6 +181,20 @@ pub enum PictureError {
         /// Width and height found.
         found: (usize, usize),
     },
+    /// There is no picture for this step.
+    #[error("expected a picture, found none")]
+    Missing,
+    /// Colour was asked for and depth found, or the other way round.
+    #[error("expected {expected}, found {found}")]
+    Kind {
+        /// What was asked for.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// The file that holds the pixels is damaged.
+    #[error("cannot read its pixels")]
+    Pixels(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A depth picture is not one of 16-bit grey.
     #[error("expected depth as 16-bit grey in millimetres, found {found}")]
     Depth {
@@ -181,6 +225,14 @@ impl DatasetError {
         parquet::errors::ParquetError: From<E>,
     {
         |source| Self::Parquet { path: path.to_owned(), source: source.into() }
+    }
+
+    /// For `map_err` after working on `path`, a file of `kind`.
+    pub(crate) fn file<'a, E>(kind: &'static str, path: &'a Path) -> impl FnOnce(E) -> Self + 'a
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |source| Self::File { kind, path: path.to_owned(), source: source.into() }
     }
 
     /// Something that is not as it should be.

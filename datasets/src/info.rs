@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use engraft_core::Dimension;
 use serde::Serialize;
 
+use crate::Mapping;
+
 /// What a dataset says about itself, and where its data disagrees.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DatasetInfo {
@@ -30,6 +32,8 @@ pub struct DatasetInfo {
     pub tasks: Vec<String>,
     /// Every feature, in the dataset's order.
     pub features: Vec<FeatureInfo>,
+    /// Which columns are what, guesses included.
+    pub mapping: Mapping,
     /// Where the dataset disagrees with itself, or leaves open what a policy needs.
     pub warnings: Vec<String>,
 }

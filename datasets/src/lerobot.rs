@@ -25,21 +25,18 @@ mod writer_meta;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use engraft_core::{RobotSpec, hex};
+use engraft_core::RobotSpec;
 use sha2::{Digest, Sha256};
 
-use crate::cache::Cache;
-use crate::{Dataset, DatasetError, DatasetInfo, Episode};
-use episode::{LerobotEpisode, read_episode};
-use features::{Columns, Info};
-use meta::EpisodeEntry;
+use crate::DatasetError;
+use crate::column::{Column, Kind};
+use crate::mapping::{ColumnRef, Mapping, ViewRef};
+use crate::source::{About, EpisodeEntry, Source, Track};
+use features::Info;
+use meta::EpisodeMeta;
 
 pub use writer::LerobotWriter;
-
-/// Bytes of compressed episodes that are kept in memory unless told otherwise.
-const CACHE_BYTES: usize = 1 << 30;
 
 /// A version of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,109 +70,137 @@ impl fmt::Display for Version {
     }
 }
 
-/// A LeRobot dataset in a folder.
-pub struct LerobotDataset {
-    root: PathBuf,
-    info: Info,
-    columns: Arc<Columns>,
-    tasks: Vec<(i64, String)>,
-    episodes: Vec<EpisodeEntry>,
-    cache: Cache<LerobotEpisode>,
+/// Whether folder `dir` holds a LeRobot dataset.
+pub(crate) fn is_lerobot(dir: &Path) -> bool {
+    dir.join(features::INFO_PATH).is_file()
 }
 
-impl LerobotDataset {
+/// A LeRobot dataset in a folder.
+pub(crate) struct LerobotSource {
+    root: PathBuf,
+    info: Info,
+    about: About,
+    /// The robot of our own file beside the format's.
+    robot: Option<RobotSpec>,
+    tasks: Vec<(i64, String)>,
+    metas: Vec<EpisodeMeta>,
+    episodes: Vec<EpisodeEntry>,
+}
+
+impl LerobotSource {
     /// Opens the dataset in folder `dir`; reads metadata only.
     ///
     /// # Errors
     ///
-    /// When metadata is missing or damaged, when a camera's pictures are in a video, and when the
-    /// features cannot be a robot's.
-    pub fn open(dir: impl AsRef<Path>) -> Result<Self, DatasetError> {
-        let root = dir.as_ref().to_owned();
-        if !root.join(features::INFO_PATH).is_file() {
+    /// When metadata is missing or damaged.
+    pub(crate) fn open(dir: &Path) -> Result<Self, DatasetError> {
+        let root = dir.to_owned();
+        if !is_lerobot(&root) {
             return Err(DatasetError::UnknownFormat { path: root });
         }
         let info = Info::read(&root)?;
-        let columns = Arc::new(Columns::find(&root, &info)?);
+        let described = features::columns(&root, &info)?;
         let tasks = meta::read_tasks(&root, info.version)?;
-        let episodes = meta::read_episodes(&root, &info)?;
-        Ok(Self { root, info, columns, tasks, episodes, cache: Cache::new(CACHE_BYTES) })
-    }
-
-    /// The same, keeping at most `num_bytes` of compressed episodes in memory.
-    ///
-    /// Episodes that are in use are not counted once the cache has let go of them.
-    pub fn with_cache_bytes(self, num_bytes: usize) -> Self {
-        Self { cache: Cache::new(num_bytes), ..self }
-    }
-
-    /// The version of the format.
-    pub fn version(&self) -> Version {
-        self.info.version
-    }
-
-    fn entry(&self, episode: usize) -> Result<&EpisodeEntry, DatasetError> {
-        let num_episodes = self.episodes.len();
-        self.episodes.get(episode).ok_or(DatasetError::NoEpisode { episode, num_episodes })
+        let metas = meta::read_episodes(&root, &info)?;
+        let about = About {
+            format: format!("LeRobot {}", info.version),
+            path: root.clone(),
+            robot: described.robot.as_ref().map(|r| r.name.clone()).or(info.robot_type.clone()),
+            fps: Some(info.fps),
+            columns: described.columns,
+            tasks: tasks.iter().map(|(_, task)| task.clone()).collect(),
+        };
+        let entry = |meta: &EpisodeMeta| EpisodeEntry {
+            name: format!("episode {}", meta.index),
+            path: root.join(&meta.file),
+            num_steps: meta.num_steps,
+            task: meta.task.clone(),
+        };
+        let episodes = metas.iter().map(entry).collect();
+        Ok(Self { root, info, about, robot: described.robot, tasks, metas, episodes })
     }
 
     /// The data files, each once, in order.
     fn data_files(&self) -> Vec<&Path> {
-        let mut files: Vec<&Path> = self.episodes.iter().map(|entry| &*entry.file).collect();
+        let mut files: Vec<&Path> = self.metas.iter().map(|entry| &*entry.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
+    /// The video files, each once, in order.
+    fn video_files(&self) -> Vec<&Path> {
+        let videos = self.metas.iter().flat_map(|entry| &entry.videos);
+        let mut files: Vec<&Path> = videos.map(|video| &*video.file).collect();
         files.sort_unstable();
         files.dedup();
         files
     }
 }
 
-impl Dataset for LerobotDataset {
-    fn spec(&self) -> &RobotSpec {
-        &self.columns.spec
+impl Source for LerobotSource {
+    fn about(&self) -> &About {
+        &self.about
     }
 
-    fn num_episodes(&self) -> usize {
-        self.episodes.len()
+    fn episodes(&self) -> &[EpisodeEntry] {
+        &self.episodes
     }
 
-    fn episode_len(&self, episode: usize) -> usize {
-        self.episodes[episode].num_steps
+    fn guess(&self) -> Mapping {
+        let columns = &self.about.columns;
+        let has = |key: &str| columns.iter().any(|column| column.name == key);
+        let one = |key: &str| has(key).then(|| ColumnRef::whole(key)).into_iter().collect();
+        let mut views = Vec::new();
+        for column in columns.iter().filter(|column| matches!(column.kind, Kind::Rgb { .. })) {
+            let name = features::view_name(&column.name).unwrap_or_else(|| column.short_name());
+            views.push(ViewRef::new(name, &*column.name));
+        }
+        if let Some(robot) = &self.robot {
+            let place = |view: &ViewRef| robot.views.iter().position(|v| v.name == view.name);
+            views.sort_by_key(|view| place(view).unwrap_or(usize::MAX));
+        }
+        let depths = columns.iter().filter(|column| matches!(column.kind, Kind::Depth { .. }));
+        let depths = depths.filter_map(|column| {
+            let name = column.name.strip_prefix(features::DEPTH)?;
+            Some(ViewRef::new(name, &*column.name))
+        });
+        let depth = depths.filter(|depth| views.iter().any(|view| view.name == depth.name));
+        Mapping {
+            proprio: one(features::STATE),
+            action: one(features::ACTION),
+            depth: depth.collect(),
+            view: views,
+            ..Mapping::default()
+        }
     }
 
-    fn task(&self, episode: usize) -> &str {
-        &self.episodes[episode].task
+    fn load(&self, episode: usize, wanted: &[usize]) -> Result<Vec<Track>, DatasetError> {
+        let meta = &self.metas[episode];
+        let columns: Vec<&Column> = wanted.iter().map(|&at| &self.about.columns[at]).collect();
+        episode::read_rows(&self.root, &columns, meta)
     }
 
-    fn episode(&self, episode: usize) -> Result<Arc<dyn Episode>, DatasetError> {
-        let entry = self.entry(episode)?;
-        let load = || read_episode(&self.root, &self.columns, entry);
-        let found: Arc<dyn Episode> = self.cache.get(episode, load)?;
-        Ok(found)
-    }
-
-    fn info(&self) -> Result<DatasetInfo, DatasetError> {
-        Ok(self.inspect())
-    }
-
-    fn fingerprint(&self) -> Result<String, DatasetError> {
-        let mut hash = Sha256::new();
-        hash.update(self.spec().fingerprint());
-        for entry in &self.episodes {
+    fn fingerprint(&self, hash: &mut Sha256) -> Result<(), DatasetError> {
+        for entry in &self.metas {
             hash.update(entry.index.to_le_bytes());
-            hash.update((entry.num_steps as u64).to_le_bytes());
-            hash.update((entry.task.len() as u64).to_le_bytes());
-            hash.update(&entry.task);
         }
         for file in self.data_files() {
             hash.update(tables::footer(&self.root.join(file))?);
         }
-        Ok(hex(&hash.finalize()))
+        for file in self.video_files() {
+            hash.update(file_len(&self.root.join(file)).to_le_bytes());
+        }
+        Ok(())
     }
-}
 
-impl fmt::Debug for LerobotDataset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (version, episodes) = (self.info.version, self.episodes.len());
-        write!(f, "LerobotDataset({version}, {episodes} episodes, {:?})", self.root)
+    fn num_bytes(&self) -> u64 {
+        let files = self.data_files().into_iter().chain(self.video_files());
+        files.map(|file| file_len(&self.root.join(file))).sum()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.inspect()
     }
 }
 

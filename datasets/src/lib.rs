@@ -31,11 +31,15 @@
 //! ```
 
 mod cache;
+mod column;
+mod demonstrations;
 mod error;
 mod files;
 mod info;
 mod lerobot;
+mod mapping;
 mod picture;
+mod source;
 mod split;
 mod stats;
 #[cfg(test)]
@@ -48,9 +52,12 @@ use std::sync::Arc;
 
 use engraft_core::{ActionChunk, Observation, RobotSpec};
 
+use demonstrations::Demonstrations;
+
 pub use error::{DatasetError, PictureError};
 pub use info::{DatasetInfo, EpisodeSteps, FeatureInfo, Role};
-pub use lerobot::{LerobotDataset, LerobotWriter, Version};
+pub use lerobot::{LerobotWriter, Version};
+pub use mapping::{ColumnRef, Mapping, ParseRefError, ViewRef};
 pub use split::{Split, split};
 pub use stats::{DatasetStats, relative_stats, stats};
 pub use window::{PastEnd, Window, for_each_window, sample, target};
@@ -89,6 +96,11 @@ pub trait Episode: Send + Sync {
 pub trait Dataset: Send + Sync {
     /// The robot that was recorded.
     fn spec(&self) -> &RobotSpec;
+
+    /// Which columns are what, guesses included.
+    fn mapping(&self) -> Mapping {
+        Mapping::default()
+    }
 
     /// How many episodes there are.
     fn num_episodes(&self) -> usize;
@@ -160,11 +172,29 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
-/// Opens the dataset in folder `dir`, whichever format it has.
+/// Opens the demonstrations at `path`, a folder or a file, whichever format they have.
 ///
 /// # Errors
 ///
-/// When the folder is of no known format, or its metadata cannot be read.
-pub fn open(dir: impl AsRef<Path>) -> Result<Box<dyn Dataset>, DatasetError> {
-    Ok(Box::new(LerobotDataset::open(dir)?))
+/// When they are of no known format, their metadata cannot be read, or it cannot be guessed
+/// which columns are what.
+pub fn open(path: impl AsRef<Path>) -> Result<Box<dyn Dataset>, DatasetError> {
+    open_as(path, &Mapping::default())
+}
+
+/// The same, with columns as `mapping` says and guessed where it says nothing.
+///
+/// # Errors
+///
+/// As [`open`], and when a column that `mapping` names is not there.
+pub fn open_as(
+    path: impl AsRef<Path>,
+    mapping: &Mapping,
+) -> Result<Box<dyn Dataset>, DatasetError> {
+    let path = path.as_ref();
+    if lerobot::is_lerobot(path) {
+        let source = lerobot::LerobotSource::open(path)?;
+        return Ok(Box::new(Demonstrations::new(source, mapping)?));
+    }
+    Err(DatasetError::UnknownFormat { path: path.to_owned() })
 }

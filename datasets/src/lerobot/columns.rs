@@ -54,6 +54,24 @@ pub(super) fn integers(
     }
 }
 
+/// A column of numbers in double precision.
+pub(super) fn doubles(
+    batch: &RecordBatch,
+    name: &str,
+    path: &Path,
+) -> Result<Vec<f64>, DatasetError> {
+    let array = column(batch, name, path)?;
+    match array.data_type() {
+        DataType::Float64 if array.null_count() == 0 => {
+            Ok(array.as_primitive::<Float64Type>().values().to_vec())
+        }
+        DataType::Float32 if array.null_count() == 0 => {
+            Ok(array.as_primitive::<Float32Type>().values().iter().map(|&v| v.into()).collect())
+        }
+        _ => Err(layout(name, "numbers", array, path)),
+    }
+}
+
 /// A column of text; nulls are empty.
 pub(super) fn strings(
     batch: &RecordBatch,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Version;
 use super::json::{Names, Ordered};
 use crate::DatasetError;
+use crate::column::{Column, Kind};
 use crate::files::read_text;
 
 /// Where everything starts.
@@ -24,8 +25,6 @@ pub(super) const IMAGES: &str = "observation.images.";
 pub(super) const IMAGE: &str = "observation.image";
 /// Depth: this and the camera's name.
 pub(super) const DEPTH: &str = "observation.depth.";
-/// More joints than any robot has; what lies above is damage.
-const MAX_WIDTH: usize = 4096;
 /// What every dataset has beside its own features.
 pub(super) const INDICES: [(&str, &str); 5] = [
     ("timestamp", "float32"),
@@ -55,6 +54,7 @@ pub(super) struct Info {
     pub(super) fps: f32,
     pub(super) chunks_size: usize,
     pub(super) data_path: String,
+    pub(super) video_path: String,
     pub(super) features: Ordered<Feature>,
     /// Episodes, frames, tasks: what is claimed, to be compared and never used.
     pub(super) totals: [Option<u64>; 3],
@@ -68,6 +68,7 @@ struct RawInfo {
     #[serde(default = "default_chunks_size")]
     chunks_size: usize,
     data_path: Option<String>,
+    video_path: Option<String>,
     features: Ordered<Feature>,
     total_episodes: Option<u64>,
     total_frames: Option<u64>,
@@ -93,6 +94,16 @@ pub(super) fn default_data_path(version: Version) -> &'static str {
             "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
         }
         Version::V30 => "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+    }
+}
+
+/// The same for videos.
+fn default_video_path(version: Version) -> &'static str {
+    match version {
+        Version::V20 | Version::V21 => {
+            "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+        }
+        Version::V30 => "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
     }
 }
 
@@ -128,89 +139,135 @@ impl Info {
             fps: raw.fps,
             chunks_size: raw.chunks_size,
             data_path: raw.data_path.unwrap_or_else(|| default_data_path(version).into()),
+            video_path: raw.video_path.unwrap_or_else(|| default_video_path(version).into()),
             features: raw.features,
             totals: [raw.total_episodes, raw.total_frames, raw.total_tasks],
         })
     }
 }
 
-/// Which columns hold what the robot's spec announces.
-#[derive(Debug, Clone)]
-pub(super) struct Columns {
-    pub(super) spec: RobotSpec,
-    /// One per view: its picture's column, and its depth's.
-    pub(super) views: Vec<(String, Option<String>)>,
-    /// Whether units and bounds come from `meta/engraft.json`.
-    pub(super) has_units: bool,
+impl Info {
+    /// The features that are videos, in order.
+    pub(super) fn video_keys(&self) -> impl Iterator<Item = &str> {
+        let videos = self.features.0.iter().filter(|(_, feature)| feature.dtype == "video");
+        videos.map(|(key, _)| &**key)
+    }
 }
 
-impl Columns {
-    /// Reads the robot off the features, and its units off `meta/engraft.json` where there is one.
-    pub(super) fn find(root: &Path, info: &Info) -> Result<Self, DatasetError> {
-        let path = root.join(INFO_PATH);
-        let mut spec = RobotSpec {
-            name: info.robot_type.clone().unwrap_or_else(|| "unknown".into()),
-            control_hz: info.fps,
-            views: Vec::new(),
-            proprio: dimensions(info, STATE, "state", &path)?.unwrap_or_default(),
-            actions: dimensions(info, ACTION, "action", &path)?
-                .ok_or_else(|| DatasetError::content(ACTION, "a feature", "none", &path))?,
-        };
-        for (key, feature) in &info.features.0 {
-            let Some(name) = view_name(key) else { continue };
-            if feature.dtype == "video" {
-                return Err(DatasetError::Video { column: key.clone(), path });
-            }
-            let (height, width) = picture_size(key, feature, &path)?;
-            let depth = info.features.get(&format!("{DEPTH}{name}"));
-            let depth = depth.is_some_and(|depth| depth.dtype == "image");
-            spec.views.push(ViewSpec { name: name.into(), width, height, depth });
+/// The columns that the features announce, units and bounds from `meta/engraft.json` included.
+pub(super) fn columns(root: &Path, info: &Info) -> Result<Described, DatasetError> {
+    let path = root.join(INFO_PATH);
+    let mut columns = Vec::with_capacity(info.features.0.len());
+    for (key, feature) in &info.features.0 {
+        let kind = kind(key, feature, &path)?;
+        let mut column = Column::new(&**key, &*feature.dtype, &*feature.shape, kind);
+        let names = feature.names.flatten();
+        if kind == Kind::Numbers && names.len() == column.width() {
+            column.dimensions = names.into_iter().map(|name| Dimension::new(name, "")).collect();
         }
-        let robot_path = root.join(ROBOT_PATH);
-        let has_units = robot_path.is_file();
-        if has_units {
-            spec = with_units(&spec, &robot_path)?;
-        }
-        let column = |view: &ViewSpec| {
-            let named = format!("{IMAGES}{}", view.name);
-            let rgb = if info.features.get(&named).is_some() { named } else { IMAGE.into() };
-            (rgb, view.depth.then(|| format!("{DEPTH}{}", view.name)))
-        };
-        let views = spec.views.iter().map(column).collect();
-        Ok(Self { spec, views, has_units })
+        columns.push(column);
     }
+    let robot_path = root.join(ROBOT_PATH);
+    let mut described = Described { columns, robot: None };
+    if robot_path.is_file() {
+        described.take_units(info, &robot_path)?;
+    }
+    Ok(described)
+}
+
+/// The columns, and what our own file says of the robot, where there is one.
+pub(super) struct Described {
+    pub(super) columns: Vec<Column>,
+    pub(super) robot: Option<RobotSpec>,
+}
+
+impl Described {
+    /// Units and bounds of `meta/engraft.json`, whose robot must be the one of the features.
+    fn take_units(&mut self, info: &Info, path: &Path) -> Result<(), DatasetError> {
+        let file: RobotFile =
+            serde_json::from_str(&read_text(path)?).map_err(DatasetError::json(path))?;
+        if file.format != 1 {
+            return Err(DatasetError::content("format", "1", file.format.to_string(), path));
+        }
+        let wanted = &file.robot;
+        let found = self.robot(info, wanted);
+        wanted.check(&found).map_err(|mismatch| {
+            let expected = "the robot of `meta/info.json`";
+            DatasetError::content("robot", expected, mismatch.to_string(), path)
+        })?;
+        for (key, dimensions) in [(STATE, &wanted.proprio), (ACTION, &wanted.actions)] {
+            if let Some(column) = self.columns.iter_mut().find(|column| column.name == key) {
+                column.dimensions.clone_from(dimensions);
+            }
+        }
+        self.robot = Some(file.robot);
+        Ok(())
+    }
+
+    /// The robot that the features describe, as far as they can: in the order of `wanted`'s views,
+    /// and with its units.
+    fn robot(&self, info: &Info, wanted: &RobotSpec) -> RobotSpec {
+        let dimensions = |key: &str, wanted: &[Dimension]| -> Vec<Dimension> {
+            let column = self.columns.iter().find(|column| column.name == key);
+            let names = column.map(Column::named_dimensions).unwrap_or_default().into_iter();
+            let unit = |at: usize| wanted.get(at).map_or(String::new(), |one| one.unit.clone());
+            names.enumerate().map(|(at, one)| Dimension { unit: unit(at), ..one }).collect()
+        };
+        let pictures = self.columns.iter().filter_map(|column| match column.kind {
+            Kind::Rgb { width, height } => Some((view_name(&column.name)?, width, height)),
+            _ => None,
+        });
+        let mut views: Vec<ViewSpec> = pictures
+            .map(|(name, width, height)| {
+                let key = format!("{DEPTH}{name}");
+                let depth = self
+                    .columns
+                    .iter()
+                    .any(|column| column.name == key && matches!(column.kind, Kind::Depth { .. }));
+                ViewSpec { name: name.into(), width, height, depth }
+            })
+            .collect();
+        let place = |view: &ViewSpec| wanted.views.iter().position(|other| other.name == view.name);
+        views.sort_by_key(|view| place(view).unwrap_or(usize::MAX));
+        RobotSpec {
+            name: wanted.name.clone(),
+            control_hz: info.fps,
+            views,
+            proprio: dimensions(STATE, &wanted.proprio),
+            actions: dimensions(ACTION, &wanted.actions),
+        }
+    }
+}
+
+/// What can be read out of a feature.
+fn kind(key: &str, feature: &Feature, path: &Path) -> Result<Kind, DatasetError> {
+    let numeric = ["float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64"];
+    let unsigned = ["uint8", "uint16", "uint32", "uint64"];
+    Ok(match &*feature.dtype {
+        _ if INDICES.iter().any(|(name, _)| *name == key) => Kind::Index,
+        "image" | "video" => {
+            let (height, width) = picture_size(key, feature, path)?;
+            let flag = |name: &str| {
+                let info = feature.info.as_ref();
+                info.and_then(|info| info.get(name)).and_then(serde_json::Value::as_bool)
+            };
+            let is_depth = key.starts_with(DEPTH)
+                || flag("is_depth_map").or(flag("video.is_depth_map")) == Some(true);
+            match (is_depth, &*feature.dtype) {
+                (false, _) => Kind::Rgb { width, height },
+                (true, "image") => Kind::Depth { width, height },
+                // Depth in a video is 12-bit grey on a logarithmic scale, which no decoder here has.
+                (true, _) => Kind::Other,
+            }
+        }
+        dtype if numeric.contains(&dtype) || unsigned.contains(&dtype) => Kind::Numbers,
+        _ => Kind::Other,
+    })
 }
 
 /// The camera whose pictures column `key` holds.
 pub(super) fn view_name(key: &str) -> Option<&str> {
     if key == IMAGE { Some("image") } else { key.strip_prefix(IMAGES) }
-}
-
-/// Names of the vector `key`; `None` where there is no such feature.
-fn dimensions(
-    info: &Info,
-    key: &str,
-    fallback: &str,
-    path: &Path,
-) -> Result<Option<Vec<Dimension>>, DatasetError> {
-    let Some(feature) = info.features.get(key) else { return Ok(None) };
-    let width = match *feature.shape {
-        [] => 1,
-        [width] => width,
-        _ => {
-            let found = format!("shape {:?}", feature.shape);
-            return Err(DatasetError::content(key, "a vector", found, path));
-        }
-    };
-    if !(1..=MAX_WIDTH).contains(&width) {
-        let expected = format!("1 to {MAX_WIDTH} numbers");
-        return Err(DatasetError::content(key, expected, width.to_string(), path));
-    }
-    let mut names = feature.names.flatten();
-    if names.len() != width {
-        names = (0..width).map(|i| format!("{fallback}_{i}")).collect();
-    }
-    Ok(Some(names.into_iter().map(|name| Dimension::new(name, "")).collect()))
 }
 
 /// Height and width of a picture, whichever axis its channels are.
@@ -219,9 +276,6 @@ fn picture_size(key: &str, feature: &Feature, path: &Path) -> Result<(usize, usi
         let found = format!("{} of shape {:?}", feature.dtype, feature.shape);
         Err(DatasetError::content(key, expected, found, path))
     };
-    if feature.dtype != "image" {
-        return wrong("dtype `image`");
-    }
     let &[first, middle, last] = &*feature.shape else {
         return wrong("height, width and channels");
     };
@@ -245,30 +299,6 @@ fn picture_size(key: &str, feature: &Feature, path: &Path) -> Result<(usize, usi
         return wrong("at least one pixel");
     }
     Ok((height, width))
-}
-
-/// The robot of `meta/engraft.json`, which must be the one that the features describe.
-fn with_units(found: &RobotSpec, path: &Path) -> Result<RobotSpec, DatasetError> {
-    let file: RobotFile =
-        serde_json::from_str(&read_text(path)?).map_err(DatasetError::json(path))?;
-    if file.format != 1 {
-        return Err(DatasetError::content("format", "1", file.format.to_string(), path));
-    }
-    // Only what both sides know is compared; the order of views is ours to say.
-    let comparable = |spec: &RobotSpec| {
-        let bare = |all: &[Dimension]| {
-            all.iter().map(|dimension| Dimension::new(&*dimension.name, "")).collect()
-        };
-        let mut views = spec.views.clone();
-        views.sort_by(|a, b| a.name.cmp(&b.name));
-        let (proprio, actions) = (bare(&spec.proprio), bare(&spec.actions));
-        RobotSpec { views, proprio, actions, ..spec.clone() }
-    };
-    comparable(&file.robot).check(&comparable(found)).map_err(|mismatch| {
-        let expected = "the robot of `meta/info.json`";
-        DatasetError::content("robot", expected, mismatch.to_string(), path)
-    })?;
-    Ok(file.robot)
 }
 
 #[cfg(test)]

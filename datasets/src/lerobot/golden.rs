@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use engraft_core::{Dimension, RgbImage, ViewSpec};
 
 use super::{Version, numbers::FeatureStats};
-use crate::{Dataset, LerobotDataset, LerobotWriter, stats};
+use crate::{LerobotWriter, open, stats};
 
 const LENGTHS: [usize; 3] = [5, 8, 3];
 
@@ -26,8 +26,8 @@ fn picture(episode: usize, step: usize, view: usize) -> RgbImage {
 #[test]
 fn what_lerobot_writes_is_read_value_by_value() {
     for (name, version) in [("lerobot_v30", Version::V30), ("lerobot_v21", Version::V21)] {
-        let dataset = LerobotDataset::open(golden(name)).unwrap();
-        assert_eq!(dataset.version(), version);
+        let dataset = open(golden(name)).unwrap();
+        assert_eq!(dataset.info().unwrap().format, format!("LeRobot {version}"));
         let spec = dataset.spec();
         let view =
             |name: &str, width, height| ViewSpec { name: name.into(), width, height, depth: false };
@@ -50,14 +50,14 @@ fn what_lerobot_writes_is_read_value_by_value() {
             }
         }
         let warnings = dataset.info().unwrap().warnings;
-        assert_eq!(warnings, ["no meta/engraft.json: units and bounds are not known"]);
+        assert_eq!(warnings, ["units are not known: nothing in the dataset says them"]);
     }
 }
 
 #[test]
 fn our_statistics_are_those_of_lerobot() {
-    let dataset = LerobotDataset::open(golden("lerobot_v30")).unwrap();
-    let ours = stats(&dataset, &[0, 1, 2]).unwrap();
+    let dataset = open(golden("lerobot_v30")).unwrap();
+    let ours = stats(&*dataset, &[0, 1, 2]).unwrap();
     let text = std::fs::read_to_string(golden("lerobot_v30").join("meta/stats.json")).unwrap();
     let all: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(FeatureStats::from_json(&all["action"]).is_some());
@@ -85,7 +85,7 @@ fn a_recording_of_lerobot_is_carried_on() {
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
             std::fs::copy(&file, to).unwrap();
         }
-        let dataset = LerobotDataset::open(folder.path()).unwrap();
+        let dataset = open(folder.path()).unwrap();
         let source = dataset.episode(1).unwrap();
         let steps = (0..2).map(|at| {
             let action = source.actions(at..at + 1).unwrap().values().to_vec();
@@ -93,7 +93,7 @@ fn a_recording_of_lerobot_is_carried_on() {
         });
         let mut writer = LerobotWriter::append(folder.path()).unwrap();
         assert_eq!(writer.add_episode("open the drawer", steps).unwrap(), 3);
-        let dataset = LerobotDataset::open(folder.path()).unwrap();
+        let dataset = open(folder.path()).unwrap();
         assert_eq!((dataset.num_episodes(), dataset.num_steps()), (4, 18));
         let copy = dataset.episode(3).unwrap().observation(1).unwrap();
         assert_eq!(copy, source.observation(1).unwrap());

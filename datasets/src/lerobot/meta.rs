@@ -8,7 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use serde::Deserialize;
 
 use super::Version;
-use super::columns::{integers, string_lists, strings};
+use super::columns::{doubles, integers, string_lists, strings};
 use super::features::Info;
 use super::tables::read_columns;
 use crate::DatasetError;
@@ -16,7 +16,7 @@ use crate::files::{inside, read_text};
 
 /// What metadata says of an episode.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct EpisodeEntry {
+pub(super) struct EpisodeMeta {
     /// `episode_index` in the data.
     pub(super) index: u64,
     /// Steps.
@@ -27,6 +27,17 @@ pub(super) struct EpisodeEntry {
     pub(super) file: PathBuf,
     /// Chunk and file index of the data, in v3.
     pub(super) place: (usize, usize),
+    /// Where its videos are, in the order of the features that are videos.
+    pub(super) videos: Vec<VideoPlace>,
+}
+
+/// Where an episode lies in a video.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct VideoPlace {
+    /// The file, relative to the dataset.
+    pub(super) file: PathBuf,
+    /// When the episode begins in it.
+    pub(super) from_secs: f64,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +87,7 @@ pub(super) fn read_tasks(
 }
 
 /// The episodes, by their index.
-pub(super) fn read_episodes(root: &Path, info: &Info) -> Result<Vec<EpisodeEntry>, DatasetError> {
+pub(super) fn read_episodes(root: &Path, info: &Info) -> Result<Vec<EpisodeMeta>, DatasetError> {
     let mut episodes = if info.version == Version::V30 {
         episodes_of_parquet(root, info)?
     } else {
@@ -91,27 +102,34 @@ pub(super) fn read_episodes(root: &Path, info: &Info) -> Result<Vec<EpisodeEntry
     Ok(episodes)
 }
 
-fn episodes_of_lines(root: &Path, info: &Info) -> Result<Vec<EpisodeEntry>, DatasetError> {
+fn episodes_of_lines(root: &Path, info: &Info) -> Result<Vec<EpisodeMeta>, DatasetError> {
     let path = root.join("meta/episodes.jsonl");
     let entry = |line: EpisodeLine| {
         let chunk = line.episode_index as usize / info.chunks_size;
         let values = [("episode_chunk", chunk), ("episode_index", line.episode_index as usize)];
-        Ok(EpisodeEntry {
+        Ok(EpisodeMeta {
             index: line.episode_index,
             num_steps: line.length,
             task: line.tasks.into_iter().next().unwrap_or_default(),
             file: data_file(root, info, &values)?,
             place: (chunk, line.episode_index as usize),
+            videos: info
+                .video_keys()
+                .map(|key| {
+                    let file = video_file(root, info, key, &values)?;
+                    Ok(VideoPlace { file, from_secs: 0.0 })
+                })
+                .collect::<Result<_, DatasetError>>()?,
         })
     };
     lines::<EpisodeLine>(&path)?.into_iter().map(entry).collect()
 }
 
-fn episodes_of_parquet(root: &Path, info: &Info) -> Result<Vec<EpisodeEntry>, DatasetError> {
+fn episodes_of_parquet(root: &Path, info: &Info) -> Result<Vec<EpisodeMeta>, DatasetError> {
     let mut episodes = Vec::new();
     for path in episode_files(root)? {
         // Statistics fill most of these files, and none of them is needed here.
-        let wanted = |name: &str| !name.starts_with("stats/") && !name.starts_with("videos/");
+        let wanted = |name: &str| !name.starts_with("stats/");
         for batch in read_columns(&path, wanted)? {
             let column = |name: &str| integers(&batch, name, &path);
             let indices = column("episode_index")?;
@@ -123,6 +141,16 @@ fn episodes_of_parquet(root: &Path, info: &Info) -> Result<Vec<EpisodeEntry>, Da
             };
             let (chunks, files) = (column("data/chunk_index")?, column("data/file_index")?);
             let tasks = string_lists(&batch, "tasks", &path)?;
+            let mut videos = Vec::new();
+            for key in info.video_keys() {
+                let name = |what: &str| format!("videos/{key}/{what}");
+                videos.push((
+                    key,
+                    column(&name("chunk_index"))?,
+                    column(&name("file_index"))?,
+                    doubles(&batch, &name("from_timestamp"), &path)?,
+                ));
+            }
             for row in 0..batch.num_rows() {
                 let count = |what: &str, value: i64| {
                     usize::try_from(value).map_err(|_| {
@@ -134,12 +162,21 @@ fn episodes_of_parquet(root: &Path, info: &Info) -> Result<Vec<EpisodeEntry>, Da
                     count("data/file_index", files[row])?,
                 );
                 let values = [("chunk_index", place.0), ("file_index", place.1)];
-                episodes.push(EpisodeEntry {
+                let video = |(key, chunks, files, from): &(&str, Vec<i64>, Vec<i64>, Vec<f64>)| {
+                    let chunk = count("videos/*/chunk_index", chunks[row])?;
+                    let file = count("videos/*/file_index", files[row])?;
+                    let values = [("chunk_index", chunk), ("file_index", file)];
+                    let file = video_file(root, info, key, &values)?;
+                    Ok(VideoPlace { file, from_secs: from[row] })
+                };
+                let videos = videos.iter().map(video).collect::<Result<_, DatasetError>>()?;
+                episodes.push(EpisodeMeta {
                     index: count("episode_index", indices[row])? as u64,
                     num_steps: count("length", lengths[row])?,
                     task: tasks[row].first().cloned().unwrap_or_default(),
                     file: data_file(root, info, &values)?,
                     place,
+                    videos,
                 });
             }
         }
@@ -181,12 +218,33 @@ fn lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>, DatasetErr
 
 /// The data file that the dataset's template names, relative to the dataset.
 fn data_file(root: &Path, info: &Info, values: &[(&str, usize)]) -> Result<PathBuf, DatasetError> {
+    file_inside(root, "data_path", &info.data_path, values)
+}
+
+/// The same for the video of a camera.
+fn video_file(
+    root: &Path,
+    info: &Info,
+    key: &str,
+    values: &[(&str, usize)],
+) -> Result<PathBuf, DatasetError> {
+    // A brace in a feature's name would be taken for a field.
+    let template = info.video_path.replace("{video_key}", &key.replace(['{', '}'], "_"));
+    file_inside(root, "video_path", &template, values)
+}
+
+fn file_inside(
+    root: &Path,
+    what: &str,
+    template: &str,
+    values: &[(&str, usize)],
+) -> Result<PathBuf, DatasetError> {
     let path = root.join(super::features::INFO_PATH);
     let wrong = |found: String| {
         let expected = "a path inside the dataset with known fields";
-        DatasetError::content("data_path", expected, found, &path)
+        DatasetError::content(what, expected, found, &path)
     };
-    let relative = expand(&info.data_path, values).ok_or_else(|| wrong(info.data_path.clone()))?;
+    let relative = expand(template, values).ok_or_else(|| wrong(template.to_owned()))?;
     inside(root, &relative).ok_or_else(|| wrong(relative.clone()))?;
     Ok(PathBuf::from(relative))
 }

@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field, Schema};
 use engraft_core::{DepthImage, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
 
 use super::*;
-use crate::{PastEnd, open, sample};
+use crate::{Dataset, PastEnd, open, sample};
 
 const DATA_V3: &str = "data/chunk-000/file-000.parquet";
 
@@ -271,10 +271,11 @@ fn with_info(change: impl Fn(String) -> String) -> Result<Box<dyn Dataset>, Data
 }
 
 #[test]
-fn a_video_is_refused_by_name() {
+fn a_video_that_no_episode_points_into_is_named() {
     let error = with_info(|text| text.replacen("\"image\"", "\"video\"", 1)).map(drop);
     let error = error.unwrap_err().to_string();
-    assert!(error.starts_with("column `observation.images.wrist` is a video: expected"), "{error}");
+    let expected = "`videos/observation.images.wrist/chunk_index`: expected a column, found none";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn without_our_file_units_are_empty_and_order_is_that_of_the_features() {
     assert_eq!(found.actions[0].max, None);
     assert_eq!(found.name, "arm");
     let warnings = dataset.info().unwrap().warnings;
-    assert!(warnings.iter().any(|line| line.contains("units and bounds are not known")));
+    assert!(warnings.iter().any(|line| line.contains("units are not known")));
 }
 
 #[test]

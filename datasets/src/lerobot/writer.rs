@@ -15,9 +15,10 @@ use super::writer_meta::{
     CHUNKS_SIZE, EpisodeRow, Totals, append_lines, read_stats, repair_lines, start_lines,
     write_episodes, write_info, write_stats, write_tasks,
 };
-use super::{LerobotDataset, Version, tables};
+use super::{LerobotSource, Version, tables};
+use crate::demonstrations::Demonstrations;
 use crate::files::replace_bytes;
-use crate::{Dataset, DatasetError};
+use crate::{Dataset, DatasetError, Mapping};
 
 /// Episodes per file of metadata, which is rewritten with each of them.
 const EPISODES_PER_FILE: usize = 100;
@@ -84,14 +85,15 @@ impl LerobotWriter {
     /// features, other places, or episodes and tasks that are not numbered from zero on.
     pub fn append(dir: impl AsRef<Path>) -> Result<Self, DatasetError> {
         let root = dir.as_ref().to_owned();
-        let dataset = LerobotDataset::open(&root)?;
-        let version = dataset.info.version;
+        let dataset = Demonstrations::new(LerobotSource::open(&root)?, &Mapping::default())?;
+        let source = dataset.source();
+        let version = source.info.version;
         check_spec(dataset.spec(), version, &root)?;
         let mut writer = Self::new(root, dataset.spec().clone(), version);
-        writer.check_layout(&dataset)?;
-        writer.tasks = dataset.tasks.iter().map(|(_, task)| task.clone()).collect();
+        writer.check_layout(source)?;
+        writer.tasks = source.tasks.iter().map(|(_, task)| task.clone()).collect();
         if version == Version::V30 {
-            let last = dataset.episodes.iter().map(|entry| entry.place).max();
+            let last = source.metas.iter().map(|entry| entry.place).max();
             writer.next_file = last.map_or(0, |(chunk, file)| chunk * CHUNKS_SIZE + file + 1);
             writer.episodes_file = after_last(&episode_files(&writer.root)?);
             let names = writer.feature_names();
@@ -261,11 +263,12 @@ impl LerobotWriter {
     }
 
     /// Takes the statistics from the data, where those on disk are not of all episodes.
-    fn recount(&mut self, dataset: &LerobotDataset) -> Result<(), DatasetError> {
+    fn recount(&mut self, dataset: &Demonstrations<LerobotSource>) -> Result<(), DatasetError> {
         let mut first_index = 0;
         for index in 0..dataset.num_episodes() {
             let episode = dataset.episode(index)?;
-            let task = dataset.tasks.iter().position(|(_, task)| task == episode.task());
+            let tasks = &dataset.source().tasks;
+            let task = tasks.iter().position(|(_, task)| task == episode.task());
             let place = Place { episode: index, first_index, task: task.unwrap_or(0) };
             let mut steps = Vec::with_capacity(episode.num_steps());
             for step in 0..episode.num_steps() {
@@ -280,7 +283,7 @@ impl LerobotWriter {
     }
 
     /// Checks that the dataset is laid out as this writer does it.
-    fn check_layout(&self, dataset: &LerobotDataset) -> Result<(), DatasetError> {
+    fn check_layout(&self, source: &LerobotSource) -> Result<(), DatasetError> {
         let path = self.root.join(INFO_PATH);
         let same = |what: &str, expected: String, found: String| {
             if expected == found {
@@ -294,14 +297,14 @@ impl LerobotWriter {
             names.sort_unstable();
             names.join(", ")
         };
-        let info = &dataset.info;
+        let info = &source.info;
         same("features", names(&self.features), names(&info.features))?;
         same("data_path", default_data_path(self.version).into(), info.data_path.clone())?;
         same("chunks_size", CHUNKS_SIZE.to_string(), info.chunks_size.to_string())?;
-        for (at, entry) in dataset.episodes.iter().enumerate() {
+        for (at, entry) in source.metas.iter().enumerate() {
             same("episode_index", at.to_string(), entry.index.to_string())?;
         }
-        for (at, (index, _)) in dataset.tasks.iter().enumerate() {
+        for (at, (index, _)) in source.tasks.iter().enumerate() {
             same("task_index", at.to_string(), index.to_string())?;
         }
         Ok(())
