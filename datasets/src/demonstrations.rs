@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use engraft_core::{ActionChunk, Dimension, Observation, RobotSpec, View, hex};
@@ -11,6 +12,7 @@ use crate::cache::Cache;
 use crate::column::{Column, Kind};
 use crate::info::guess_unit;
 use crate::mapping::{Layout, Mapping, Part};
+use crate::numbers::Numbers;
 use crate::source::{EpisodeEntry, Frames, Source, Track};
 use crate::{
     Dataset, DatasetError, DatasetInfo, Episode, EpisodeSteps, FeatureInfo, PictureError, Role,
@@ -52,7 +54,7 @@ impl<S: Source> Demonstrations<S> {
     fn load(&self, index: usize) -> Result<(LoadedEpisode, usize), DatasetError> {
         let entry = self.entry(index)?;
         let tracks = self.source.load(index, &self.layout.wanted)?;
-        let mut numbers: Vec<&[f32]> = Vec::with_capacity(tracks.len());
+        let mut values_of: Vec<&[f32]> = Vec::with_capacity(tracks.len());
         for (at, track) in tracks.iter().enumerate() {
             let column = self.column(at);
             let (found, values) = match track {
@@ -64,7 +66,7 @@ impl<S: Source> Demonstrations<S> {
                 let (expected, found) = (entry.num_steps.to_string(), found.to_string());
                 return Err(DatasetError::content(what, expected, found, &entry.path));
             }
-            numbers.push(values);
+            values_of.push(values);
         }
         let gather = |parts: &[Part]| -> Result<Vec<f32>, DatasetError> {
             let dim: usize = parts.iter().map(|part| part.to - part.from).sum();
@@ -72,7 +74,7 @@ impl<S: Source> Demonstrations<S> {
             for step in 0..entry.num_steps {
                 for part in parts {
                     let first = step * part.width;
-                    let values = &numbers[part.track][first + part.from..first + part.to];
+                    let values = &values_of[part.track][first + part.from..first + part.to];
                     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
                         return Err(DatasetError::NotFinite {
                             feature: self.column(part.track).name.clone(),
@@ -108,12 +110,13 @@ impl<S: Source> Demonstrations<S> {
             };
             views.push((expect(rgb)?, depth.map(expect).transpose()?));
         }
-        let mut num_bytes = (proprio.len() + actions.len()) * size_of::<f32>();
+        let numbers = Numbers::new(self.spec(), entry.num_steps, proprio, actions);
+        let mut num_bytes = numbers.num_bytes();
         num_bytes += frames.iter().flatten().map(|frames| frames.num_bytes()).sum::<usize>();
         let layout = Arc::clone(&self.layout);
         let task = self.task_of(entry).to_owned();
-        let episode =
-            LoadedEpisode { index, entry: entry.clone(), task, layout, proprio, actions, views };
+        let path = entry.path.clone();
+        let episode = LoadedEpisode { index, path, task, layout, numbers, views };
         Ok((episode, num_bytes))
     }
 
@@ -249,11 +252,10 @@ impl<S: Source> fmt::Debug for Demonstrations<S> {
 /// One episode in memory: numbers as they are, pictures as they are stored.
 struct LoadedEpisode {
     index: usize,
-    entry: EpisodeEntry,
+    path: PathBuf,
     task: String,
     layout: Arc<Layout>,
-    proprio: Vec<f32>,
-    actions: Vec<f32>,
+    numbers: Numbers,
     views: Vec<(Camera, Option<Camera>)>,
 }
 
@@ -265,17 +267,12 @@ struct Camera {
 }
 
 impl LoadedEpisode {
-    fn check_step(&self, step: usize) -> Result<(), DatasetError> {
-        let num_steps = self.entry.num_steps;
-        if step < num_steps { Ok(()) } else { Err(DatasetError::NoStep { step, num_steps }) }
-    }
-
     fn failed(&self, camera: &Camera, step: usize, source: PictureError) -> DatasetError {
         DatasetError::Picture {
             feature: camera.name.clone(),
             episode: self.index,
             step,
-            path: self.entry.path.clone(),
+            path: self.path.clone(),
             source: Box::new(source),
         }
     }
@@ -283,7 +280,7 @@ impl LoadedEpisode {
 
 impl Episode for LoadedEpisode {
     fn num_steps(&self) -> usize {
-        self.entry.num_steps
+        self.numbers.num_steps()
     }
 
     fn task(&self) -> &str {
@@ -314,20 +311,10 @@ impl Episode for LoadedEpisode {
     }
 
     fn proprio(&self, step: usize) -> Result<&[f32], DatasetError> {
-        self.check_step(step)?;
-        let dim = self.layout.spec.proprio_dim();
-        Ok(&self.proprio[step * dim..(step + 1) * dim])
+        self.numbers.proprio(step)
     }
 
     fn actions(&self, steps: Range<usize>) -> Result<ActionChunk, DatasetError> {
-        let dim = self.layout.spec.action_dim();
-        let values = match steps.clone().last() {
-            Some(last) => {
-                self.check_step(last)?;
-                self.actions[steps.start * dim..steps.end * dim].to_vec()
-            }
-            None => Vec::new(),
-        };
-        Ok(ActionChunk::new(values.len() / dim, dim, values).expect("whole actions"))
+        self.numbers.actions(steps)
     }
 }

@@ -1,9 +1,12 @@
-//! An episode whose proprio and action are its step, for tests.
+//! Episodes whose proprio and action are their step, for tests.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engraft_core::{ActionChunk, Dimension, Observation, RobotSpec};
+use engraft_core::{
+    ActionChunk, DepthImage, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec,
+};
 
 use crate::{Dataset, DatasetError, DatasetInfo, Episode};
 
@@ -79,5 +82,93 @@ impl Dataset for CountingSet {
 
     fn fingerprint(&self) -> Result<String, DatasetError> {
         Ok(self.spec.fingerprint())
+    }
+}
+
+/// The same with a camera that measures depth; counts how often it was decoded.
+pub(crate) struct Pictures {
+    counting: CountingSet,
+    decoded: Arc<AtomicUsize>,
+}
+
+struct PictureEpisode {
+    index: usize,
+    counting: Counting,
+    decoded: Arc<AtomicUsize>,
+}
+
+impl Pictures {
+    pub(crate) fn new(lengths: &[usize]) -> Self {
+        let mut counting = CountingSet::new(lengths);
+        counting.spec.views =
+            vec![ViewSpec { name: "front".into(), width: 8, height: 6, depth: true }];
+        Self { counting, decoded: Arc::default() }
+    }
+
+    /// How many observations were decoded.
+    pub(crate) fn decoded(&self) -> usize {
+        self.decoded.load(Ordering::Relaxed)
+    }
+}
+
+impl Dataset for Pictures {
+    fn spec(&self) -> &RobotSpec {
+        self.counting.spec()
+    }
+
+    fn num_episodes(&self) -> usize {
+        self.counting.num_episodes()
+    }
+
+    fn episode_len(&self, episode: usize) -> usize {
+        self.counting.episode_len(episode)
+    }
+
+    fn task(&self, episode: usize) -> &str {
+        self.counting.task(episode)
+    }
+
+    fn episode(&self, index: usize) -> Result<Arc<dyn Episode>, DatasetError> {
+        let counting = Counting { num_steps: self.counting.lengths[index] };
+        Ok(Arc::new(PictureEpisode { index, counting, decoded: Arc::clone(&self.decoded) }))
+    }
+
+    fn info(&self) -> Result<DatasetInfo, DatasetError> {
+        self.counting.info()
+    }
+
+    fn fingerprint(&self) -> Result<String, DatasetError> {
+        self.counting.fingerprint()
+    }
+}
+
+impl Episode for PictureEpisode {
+    fn num_steps(&self) -> usize {
+        self.counting.num_steps
+    }
+
+    fn task(&self) -> &str {
+        self.counting.task()
+    }
+
+    fn observation(&self, step: usize) -> Result<Observation, DatasetError> {
+        let num_steps = self.num_steps();
+        if step >= num_steps {
+            return Err(DatasetError::NoStep { step, num_steps });
+        }
+        self.decoded.fetch_add(1, Ordering::Relaxed);
+        let value = (self.index * 16 + step) as u8;
+        let rgb = RgbImage::filled(8, 6, [value, value ^ 255, 7]);
+        let depth = DepthImage::new(8, 6, vec![f32::from(value) / 8.0; 48]).unwrap();
+        let proprio = self.proprio(step)?.to_vec();
+        Ok(Observation { views: vec![View { rgb, depth: Some(depth) }], proprio })
+    }
+
+    fn proprio(&self, step: usize) -> Result<&[f32], DatasetError> {
+        self.counting.proprio(step)
+    }
+
+    fn actions(&self, steps: Range<usize>) -> Result<ActionChunk, DatasetError> {
+        self.counting.actions(steps)
     }
 }
