@@ -15,6 +15,7 @@ use engraft_viz::{SheetOptions, contact_sheet};
 
 use crate::data::write_png;
 use crate::device::DeviceName;
+use crate::mapping::MappingArgs;
 use crate::progress::{Bar, note, say};
 use crate::train::open_run;
 use crate::view::save_rollout;
@@ -55,6 +56,8 @@ pub(crate) struct Args {
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
+    #[command(flatten)]
+    columns: MappingArgs,
 }
 
 /// Episodes to play in the simulator.
@@ -89,7 +92,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             describe_closed(&report)?;
         }
     } else if let Some(data) = &args.data {
-        let report = compare(&run, data)?;
+        let report = compare(&run, data, &args.columns)?;
         if args.json {
             say(serde_json::to_string_pretty(&report)?)?;
         } else {
@@ -166,8 +169,8 @@ fn describe_closed(report: &ClosedLoopReport) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn compare(run: &Checkpoint, data: &Path) -> anyhow::Result<OpenLoopReport> {
-    let dataset = engraft_datasets::open(data)?;
+fn compare(run: &Checkpoint, data: &Path, columns: &MappingArgs) -> anyhow::Result<OpenLoopReport> {
+    let dataset = columns.open(data)?;
     Ok(open_loop(run, &*dataset, &OpenLoop::default())?)
 }
 

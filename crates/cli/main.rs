@@ -7,6 +7,7 @@ mod data;
 mod device;
 mod eval;
 mod import;
+mod mapping;
 mod predict;
 mod progress;
 mod quickstart;

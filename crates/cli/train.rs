@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use burn::tensor::Device;
+use clap::ValueEnum;
+use engraft_datasets::Dataset;
 use engraft_policies::Checkpoint;
-use engraft_train::{Ending, FeatureCache, Options, Recipe, checkpoint_dir, train};
+use engraft_train::{Ending, FeatureCache, Options, PictureCache, Recipe, checkpoint_dir, train};
 
 use crate::device::DeviceName;
+use crate::mapping::{MappingArgs, open_dataset};
 use crate::progress::{interrupt_flag, note, say};
 
 /// Train a policy on demonstrations, as a recipe says.
@@ -43,12 +46,31 @@ pub(crate) struct Args {
     /// Where frozen features are kept; OUT/features if absent.
     #[arg(long, value_name = "DIR")]
     feature_dir: Option<PathBuf>,
+    /// Where decoded pictures are kept: in memory, all of them in a file, or nowhere.
+    #[arg(long, value_enum, default_value = "ram")]
+    cache: Cache,
+    /// Most megabytes of decoded pictures in memory.
+    #[arg(long, value_name = "MB", default_value_t = 2000)]
+    cache_mb: u64,
+    /// Where --cache disk keeps its file; OUT/pictures if absent. Runs may share it.
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
     /// Plain lines also in a terminal, instead of the dashboard.
     #[arg(long)]
     plain: bool,
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
+    #[command(flatten)]
+    columns: MappingArgs,
+}
+
+/// Where decoded pictures are kept.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Cache {
+    Ram,
+    Disk,
+    None,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -60,12 +82,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .or_else(|| recipe.dataset.clone())
         .ok_or_else(|| anyhow!("the recipe names no dataset; name one with --data DIR"))?;
     recipe.dataset = Some(data.clone());
-    let dataset = Arc::from(engraft_datasets::open(&data)?);
+    recipe.data = args.columns.mapping().or(recipe.data);
+    let dataset: Arc<dyn Dataset> = Arc::from(open_dataset(&data, &recipe.data)?);
     let features = (args.feature_budget > 0).then(|| FeatureCache {
         dir: args.feature_dir.clone().unwrap_or_else(|| args.out.join("features")),
         budget_bytes: args.feature_budget * 1_000_000,
     });
+    let pictures = match args.cache {
+        Cache::Ram => PictureCache::Memory { budget_bytes: args.cache_mb * 1_000_000 },
+        Cache::Disk => {
+            let dir = args.cache_dir.clone().unwrap_or_else(|| args.out.join("pictures"));
+            PictureCache::Disk { dir }
+        }
+        Cache::None => PictureCache::None,
+    };
     let options = Options {
+        pictures,
         resume: args.resume,
         interrupt: interrupt_flag()?,
         progress: Box::new(|progress| note(progress)),

@@ -10,6 +10,7 @@ use engraft_train::{MetricsRow, read_metrics};
 use engraft_viz::{Curve, SheetOptions, contact_sheet};
 
 use crate::data::{check_episode, write_png};
+use crate::mapping::MappingArgs;
 use crate::progress::{note, say};
 
 /// Look at a dataset, a training run or a rollout log.
@@ -17,7 +18,7 @@ use crate::progress::{note, say};
 /// Without --save and --png it starts the rerun viewer, which comes with `pip install rerun-sdk`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A dataset's folder, a run's folder, or a rollout log that `engraft bridge --log` wrote.
+    /// A dataset's folder or file, a run's folder, or a rollout log that `engraft bridge --log` wrote.
     path: PathBuf,
     /// One episode, from 0; all if absent.
     #[arg(long)]
@@ -34,6 +35,8 @@ pub(crate) struct Args {
     /// Go on showing a rollout log while it is being written; Ctrl-C ends it.
     #[arg(long, conflicts_with_all = ["episode", "png"])]
     follow: bool,
+    #[command(flatten)]
+    columns: MappingArgs,
 }
 
 /// What there is to see.
@@ -48,7 +51,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         recording::follow(args)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let subject = open(&args.path)?;
+    let subject = open(&args.path, &args.columns)?;
     let mut written = Vec::new();
     if let Some(path) = &args.png {
         picture(&subject, args.episode, path)?;
@@ -64,8 +67,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(path: &Path) -> anyhow::Result<Subject> {
-    if path.is_file() {
+fn open(path: &Path, columns: &MappingArgs) -> anyhow::Result<Subject> {
+    // A dataset in one file is told from a rollout log by its ending.
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if path.is_file() && !matches!(&*ending, "hdf5" | "h5" | "zip") {
         let log = engraft_wire::read_log(path)?;
         if !log.whole {
             note("the log ends in the middle of a record; what came before it is shown");
@@ -75,8 +80,8 @@ fn open(path: &Path) -> anyhow::Result<Subject> {
     if path.join("metrics.jsonl").is_file() {
         return Ok(Subject::Run(curves(&run_name(path), &read_metrics(path)?)));
     }
-    if path.is_dir() {
-        return Ok(Subject::Dataset(engraft_datasets::open(path)?));
+    if path.exists() {
+        return Ok(Subject::Dataset(columns.open(path)?));
     }
     bail!("expected a dataset, a run or a rollout log, found nothing (path: {})", path.display())
 }

@@ -13,6 +13,7 @@ mod golden;
 mod inspect;
 mod json;
 mod meta;
+mod modality;
 mod numbers;
 mod recorded;
 mod schema;
@@ -35,6 +36,7 @@ use crate::mapping::{ColumnRef, Mapping, ViewRef};
 use crate::source::{About, EpisodeEntry, Source, Track};
 use features::Info;
 use meta::EpisodeMeta;
+use modality::Modality;
 
 pub use writer::LerobotWriter;
 
@@ -82,6 +84,7 @@ pub(crate) struct LerobotSource {
     about: About,
     /// The robot of our own file beside the format's.
     robot: Option<RobotSpec>,
+    modality: Option<Modality>,
     tasks: Vec<(i64, String)>,
     metas: Vec<EpisodeMeta>,
     episodes: Vec<EpisodeEntry>,
@@ -99,7 +102,8 @@ impl LerobotSource {
             return Err(DatasetError::UnknownFormat { path: root });
         }
         let info = Info::read(&root)?;
-        let described = features::columns(&root, &info)?;
+        let mut described = features::columns(&root, &info)?;
+        let modality = Modality::read(&root, &mut described.columns)?;
         let tasks = meta::read_tasks(&root, info.version)?;
         let metas = meta::read_episodes(&root, &info)?;
         let about = About {
@@ -117,7 +121,7 @@ impl LerobotSource {
             task: meta.task.clone(),
         };
         let episodes = metas.iter().map(entry).collect();
-        Ok(Self { root, info, about, robot: described.robot, tasks, metas, episodes })
+        Ok(Self { root, info, about, robot: described.robot, modality, tasks, metas, episodes })
     }
 
     /// The data files, each once, in order.
@@ -166,12 +170,23 @@ impl Source for LerobotSource {
             Some(ViewRef::new(name, &*column.name))
         });
         let depth = depths.filter(|depth| views.iter().any(|view| view.name == depth.name));
-        Mapping {
+        let plain = Mapping {
             proprio: one(features::STATE),
             action: one(features::ACTION),
             depth: depth.collect(),
             view: views,
             ..Mapping::default()
+        };
+        match &self.modality {
+            // Whoever has our own file has the robot in it; parts of another tool come after.
+            Some(modality) if self.robot.is_none() => Mapping {
+                proprio: modality.proprio.clone(),
+                action: modality.action.clone(),
+                view: modality.view.clone(),
+                ..Mapping::default()
+            }
+            .or(plain),
+            _ => plain,
         }
     }
 

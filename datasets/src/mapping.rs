@@ -162,7 +162,7 @@ as_text!(ViewRef);
 
 impl Mapping {
     /// This mapping where it says something, `guess` where it does not.
-    pub(crate) fn or(&self, guess: Self) -> Self {
+    pub fn or(&self, guess: Self) -> Self {
         fn first<T: Clone>(said: &[T], guessed: Vec<T>) -> Vec<T> {
             if said.is_empty() { guessed } else { said.to_vec() }
         }

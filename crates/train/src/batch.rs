@@ -116,6 +116,13 @@ impl Data {
         self.train.chunk_by(|one, other| one.0 == other.0).count()
     }
 
+    /// Bytes of one sample's pictures as tensors.
+    pub(crate) fn sample_bytes(&self) -> usize {
+        let views = &self.transform.contract().spec.views;
+        let pixels: usize = views.iter().map(|view| view.width * view.height).sum();
+        self.num_frames * pixels * 3 * size_of::<f32>()
+    }
+
     /// Whether a frozen backbone sees every picture as it was recorded.
     pub(crate) fn backbone_sees_clean(&self) -> bool {
         self.augment.as_ref().is_none_or(|augment| augment.backbone_sees == BackboneSees::Clean)

@@ -310,7 +310,7 @@ pub(crate) fn images(observations: &[Observation], device: &Device) -> Tensor<4>
     Tensor::from_data(TensorData::new(values, [views.len(), 3, height, width]), device)
 }
 
-fn megabytes(num_bytes: u64) -> String {
+pub(crate) fn megabytes(num_bytes: u64) -> String {
     format!("{:.1} MB", num_bytes as f64 / 1e6)
 }
 

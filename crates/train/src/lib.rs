@@ -36,6 +36,7 @@ mod learner;
 mod loader;
 mod optimize;
 mod order;
+mod pictures;
 mod progress;
 mod recipe;
 mod run;
@@ -53,6 +54,7 @@ pub use batch::{contract, measure};
 pub use error::TrainError;
 pub use features::FeatureCache;
 pub use order::{Order, Place, permutation};
+pub use pictures::PictureCache;
 pub use progress::{MetricsRow, Progress, read_metrics};
 pub use recipe::{
     ClipConfig, Clipped, EmaConfig, Loss, OptimizerConfig, OptimizerKind, PastEndTarget, Recipe,

@@ -13,8 +13,11 @@ use crate::batch::{Batch, Data};
 use crate::order::Order;
 use crate::{Recipe, TrainError};
 
-/// Batches that wait to be used.
-const AHEAD: usize = 2;
+/// Bytes of batches that wait to be used: at least one batch, at most [`MOST_AHEAD`].
+const AHEAD_BYTES: usize = 256 << 20;
+
+/// Most batches that wait to be used.
+const MOST_AHEAD: usize = 8;
 
 /// Where the next epoch's batches come from.
 #[derive(Debug, Clone, Copy)]
@@ -159,7 +162,9 @@ impl Ahead {
     fn start(loader: &Loader) -> Self {
         let (batches, mut make) = (loader.batches(), loader.maker());
         let total = batches.end - batches.start;
-        let (sender, receiver) = sync_channel(AHEAD);
+        let batch_bytes = loader.data.sample_bytes() * loader.batch_size;
+        let ahead = (AHEAD_BYTES / batch_bytes.max(1)).clamp(1, MOST_AHEAD);
+        let (sender, receiver) = sync_channel(ahead);
         let work = move || {
             for batch in batches {
                 let made = make(batch);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, decay::WeightDecayConfig};
+use engraft_datasets::Mapping;
 use engraft_policies::PolicyConfig;
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +168,9 @@ pub struct Recipe {
     /// Batches that make up one optimizer step.
     #[serde(default = "one")]
     pub accumulate: usize,
+    /// Which columns of the dataset are what; what is left out is guessed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub data: Mapping,
     /// Optimizer.
     pub optimizer: OptimizerConfig,
     /// Learning rate over the run.
@@ -186,6 +190,10 @@ pub struct Recipe {
 
 fn one() -> usize {
     1
+}
+
+fn is_default(mapping: &Mapping) -> bool {
+    *mapping == Mapping::default()
 }
 
 impl Recipe {

@@ -31,6 +31,7 @@ use crate::capture::{Capture, WhenAsked};
 use crate::features::{FeatureCache, FeatureStore};
 use crate::learner::{Gauge, Imitation};
 use crate::loader::{Cursor, Failure, Loader};
+use crate::pictures::PictureCache;
 use crate::progress::{Metrics, Silent};
 use crate::saver::Saver;
 use crate::schedule::{Scheduler, Total};
@@ -52,8 +53,8 @@ pub struct Options {
     pub dashboard: bool,
     /// Where frozen features are kept, and how much of them; `None` computes them at every step.
     pub features: Option<FeatureCache>,
-    /// Bytes of decoded pictures that are kept in memory.
-    pub image_budget_bytes: u64,
+    /// Where decoded pictures are kept.
+    pub pictures: PictureCache,
     /// Train for this long instead of the recipe's steps, preparations included. The schedule
     /// then follows the share of the time that is used, so that the rate reaches its end on any
     /// machine. Such a run is repeatable by its number of steps, not bit for bit.
@@ -69,7 +70,7 @@ impl Default for Options {
             report_every: Duration::from_secs(5),
             dashboard: false,
             features: None,
-            image_budget_bytes: 2 << 30,
+            pictures: PictureCache::default(),
             time_limit: None,
         }
     }
@@ -138,7 +139,8 @@ pub fn train(
     let fingerprint = dataset.fingerprint()?;
     let resumed = begin(recipe, &fingerprint, out, options.resume)?;
     let (plain, autodiff) = (device.clone().inner(), device.clone().inner().autodiff());
-    let mut data = Data::new(recipe, dataset, options.image_budget_bytes)?;
+    let (dataset, image_budget) = prepare_pictures(dataset, &mut options)?;
+    let mut data = Data::new(recipe, dataset, image_budget)?;
     // A backbone without weights draws its own from the device, and only when they are asked for.
     let policy = recipe.policy.init(data.transform.contract(), recipe.seed, &autodiff)?;
     let policy = policy.materialize();
@@ -299,6 +301,17 @@ fn first_difference(one: &str, other: &str) -> (String, String) {
             }
         }
     }
+}
+
+/// The dataset with its pictures decoded, where they are kept on disk, and how many bytes of them
+/// are kept in memory.
+fn prepare_pictures(
+    dataset: Arc<dyn Dataset>,
+    options: &mut Options,
+) -> Result<(Arc<dyn Dataset>, u64), TrainError> {
+    let progress = &mut options.progress;
+    let mut note = |text: &str| progress(&Progress::Note(text.into()));
+    options.pictures.prepare(dataset, &options.interrupt, &mut note)
 }
 
 fn prepare_features(
