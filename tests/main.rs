@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod data;
 mod end_to_end;
 mod readme;
 mod support;

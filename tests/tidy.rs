@@ -55,6 +55,9 @@ const KEPT_INSIDE: &[(&str, &[&str])] = &[
     ("rmp-serde", &["engraft-wire"]),
     ("parquet", &["engraft-datasets"]),
     ("arrow-array", &["engraft-datasets"]),
+    ("re_rav1d", &["engraft-datasets"]),
+    ("openh264", &["engraft-datasets"]),
+    ("hdf5-pure", &["engraft-datasets"]),
     ("rapier3d", &["engraft-sim"]),
     ("anyhow", &["engraft", "firmware-bridge"]),
 ];

@@ -1,7 +1,12 @@
 //! `engraft data`: look at demonstrations, mend them, and turn them into other formats.
 
+mod convert;
+mod doctor;
+mod episodes;
 mod inspect;
+mod merge;
 mod show;
+mod stats;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,11 +18,18 @@ use engraft_datasets::Dataset;
 
 use crate::view;
 
+pub(crate) use merge::Format;
+
 /// Look at a dataset of demonstrations, mend it, or turn it into another format.
 #[derive(Subcommand)]
 pub(crate) enum Args {
     Inspect(inspect::Args),
     Show(show::Args),
+    Stats(stats::Args),
+    Doctor(doctor::Args),
+    Convert(convert::Args),
+    Merge(merge::MergeArgs),
+    Split(merge::SplitArgs),
     View(view::Args),
 }
 
@@ -25,6 +37,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args {
         Args::Inspect(args) => inspect::run(args),
         Args::Show(args) => show::run(args),
+        Args::Stats(args) => stats::run(args),
+        Args::Doctor(args) => doctor::run(args),
+        Args::Convert(args) => convert::run(args),
+        Args::Merge(args) => merge::run_merge(args),
+        Args::Split(args) => merge::run_split(args),
         Args::View(args) => view::run(args),
     }
 }

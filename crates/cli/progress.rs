@@ -60,6 +60,17 @@ impl Bar {
         }
     }
 
+    /// Goes to `done` of a total that was not known when the bar began.
+    pub(crate) fn reach(&mut self, done: u64, total: u64) {
+        self.drawn.set_length(total);
+        self.set(done, "");
+    }
+
+    /// Clears the bar and leaves nothing.
+    pub(crate) fn clear(self) {
+        self.drawn.finish_and_clear();
+    }
+
     /// Clears the bar and leaves one line.
     pub(crate) fn finish(self, message: &str) {
         self.drawn.finish_and_clear();

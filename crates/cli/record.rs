@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::bail;
-use clap::ValueEnum;
 use engraft_core::Environment;
-use engraft_datasets::{LerobotWriter, Version};
+use engraft_datasets::LerobotWriter;
 use engraft_sim::{
     Demonstration, Noise, SimOptions, SimView, Simulator, Split, Task, record_episode,
 };
 
+use crate::data::Format;
 use crate::progress::{Bar, note, say};
 
 /// Record demonstrations in the embedded simulator, as a LeRobot dataset.
@@ -44,15 +44,6 @@ pub(crate) struct Args {
     /// Version of the LeRobot format.
     #[arg(long, value_enum, default_value = "v3.0")]
     format: Format,
-}
-
-/// A version of the LeRobot format, as its users write it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    #[value(name = "v2.1")]
-    V21,
-    #[value(name = "v3.0")]
-    V30,
 }
 
 /// What to record.
@@ -91,11 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let options = SimOptions { image_size: args.size, views, ..SimOptions::default() };
     let (task, split, episodes, seed) = (args.sim, args.split, args.episodes, args.seed);
     let plan = Plan { task, split, options, noise, episodes, seed };
-    let version = match args.format {
-        Format::V21 => Version::V21,
-        Format::V30 => Version::V30,
-    };
-    let mut writer = LerobotWriter::create(&args.out, &spec(&plan)?, version)?;
+    let mut writer = LerobotWriter::create(&args.out, &spec(&plan)?, args.format.into())?;
     let started = Instant::now();
     let recorded = record(&plan, &mut writer)?;
     writer.finish()?;

@@ -192,6 +192,22 @@ pub enum PictureError {
         /// What is there.
         found: String,
     },
+    /// A video has no frame where a step needs one.
+    #[error(
+        "expected a frame within {:.1} ms of {secs:.4} s in the video, found the nearest {:.1} ms \
+         off; `engraft data doctor` says which steps (video: {path:?})",
+        tolerance_secs * 1e3, off_secs * 1e3
+    )]
+    NoFrame {
+        /// The video.
+        path: PathBuf,
+        /// When the frame should be shown, in seconds.
+        secs: f64,
+        /// How far off the nearest one is.
+        off_secs: f64,
+        /// How far off it may be.
+        tolerance_secs: f64,
+    },
     /// The file that holds the pixels is damaged.
     #[error("cannot read its pixels")]
     Pixels(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -1,4 +1,4 @@
-//! LeRobot v3.0 and v2.x, with pictures embedded in parquet.
+//! LeRobot v3.0 and v2.x, with pictures embedded in parquet or in videos.
 //!
 //! Source: the `lerobot` package, whose datasets open here and which opens ours. Differs in: the
 //! totals of `meta/info.json` are never believed, units and bounds are kept in a file of our own
@@ -20,12 +20,14 @@ mod schema;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod videos;
 mod writer;
 mod writer_meta;
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engraft_core::RobotSpec;
 use sha2::{Digest, Sha256};
@@ -34,9 +36,11 @@ use crate::DatasetError;
 use crate::column::{Column, Kind};
 use crate::mapping::{ColumnRef, Mapping, ViewRef};
 use crate::source::{About, EpisodeEntry, Source, Track};
+use crate::video::VideoCache;
 use features::Info;
-use meta::EpisodeMeta;
+use meta::{EpisodeMeta, VideoPlace};
 use modality::Modality;
+use videos::VideoFrames;
 
 pub use writer::LerobotWriter;
 
@@ -88,6 +92,9 @@ pub(crate) struct LerobotSource {
     tasks: Vec<(i64, String)>,
     metas: Vec<EpisodeMeta>,
     episodes: Vec<EpisodeEntry>,
+    /// The column that says when a step was.
+    time: Column,
+    videos: Arc<VideoCache>,
 }
 
 impl LerobotSource {
@@ -121,7 +128,18 @@ impl LerobotSource {
             task: meta.task.clone(),
         };
         let episodes = metas.iter().map(entry).collect();
-        Ok(Self { root, info, about, robot: described.robot, modality, tasks, metas, episodes })
+        Ok(Self {
+            root,
+            info,
+            about,
+            robot: described.robot,
+            modality,
+            tasks,
+            metas,
+            episodes,
+            time: Column::new("timestamp", "float32", [1], Kind::Numbers),
+            videos: Arc::default(),
+        })
     }
 
     /// The data files, each once, in order.
@@ -192,8 +210,33 @@ impl Source for LerobotSource {
 
     fn load(&self, episode: usize, wanted: &[usize]) -> Result<Vec<Track>, DatasetError> {
         let meta = &self.metas[episode];
-        let columns: Vec<&Column> = wanted.iter().map(|&at| &self.about.columns[at]).collect();
-        episode::read_rows(&self.root, &columns, meta)
+        let columns = || wanted.iter().map(|&at| &self.about.columns[at]);
+        let video = |column: &Column| self.info.video_keys().position(|key| key == column.name);
+        let mut in_rows: Vec<&Column> = columns().filter(|c| video(c).is_none()).collect();
+        let time = in_rows.len();
+        if time < wanted.len() {
+            in_rows.push(&self.time);
+        }
+        let mut rows = episode::read_rows(&self.root, &in_rows, meta)?;
+        let times = match rows.drain(time..).next() {
+            Some(Track::Numbers(times)) => times,
+            _ => Vec::new(),
+        };
+        let mut rows = rows.into_iter();
+        let mut tracks = Vec::with_capacity(wanted.len());
+        for column in columns() {
+            let Some(at) = video(column) else {
+                tracks.extend(rows.next());
+                continue;
+            };
+            let VideoPlace { file, from_secs } = &meta.videos[at];
+            let times = times.iter().map(|&time| from_secs + f64::from(time)).collect();
+            let path = self.root.join(file);
+            let frames =
+                VideoFrames::open(&self.videos, path, column, times, self.info.fps)?;
+            tracks.push(Track::Pictures(Box::new(frames)));
+        }
+        Ok(tracks)
     }
 
     fn fingerprint(&self, hash: &mut Sha256) -> Result<(), DatasetError> {

@@ -100,6 +100,43 @@ fn a_recording_of_lerobot_is_carried_on() {
     }
 }
 
+/// What lerobot decoded of a camera: all frames one below the other.
+fn expected(name: &str, view: &str, height: usize) -> Vec<RgbImage> {
+    let path = golden(name).join(format!("expected_{view}.png"));
+    let stacked = image::open(path).unwrap().into_rgb8();
+    let width = stacked.width() as usize;
+    let frames = stacked.as_raw().chunks_exact(width * height * 3);
+    frames.map(|pixels| RgbImage::new(width, height, pixels.to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn videos_that_lerobot_wrote_are_read_frame_by_frame() {
+    for name in ["lerobot_video_v30", "lerobot_video_v21"] {
+        let dataset = open(golden(name)).unwrap();
+        let heights = [48, 64];
+        let all = [expected(name, "front", heights[0]), expected(name, "wrist", heights[1])];
+        let mut index = 0;
+        for (episode_index, length) in LENGTHS.into_iter().enumerate() {
+            let episode = dataset.episode(episode_index).unwrap();
+            assert_eq!(episode.num_steps(), length);
+            for step in 0..length {
+                let observation = episode.observation(step).unwrap();
+                assert_eq!(observation.proprio, [episode_index as f32, step as f32]);
+                for (view, expected) in observation.views.iter().zip(&all) {
+                    let expected = &expected[index];
+                    let pairs = view.rgb.pixels().iter().zip(expected.pixels());
+                    let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+                    // Neighbouring frames differ by 40 and more.
+                    assert!(worst <= 2, "{name}, frame {index}: {worst} off");
+                }
+                index += 1;
+            }
+        }
+        assert_eq!(all.map(|frames| frames.len()), [index, index]);
+        assert_eq!(dataset.check(), Vec::<String>::new());
+    }
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()

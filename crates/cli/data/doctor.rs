@@ -1,0 +1,112 @@
+//! `engraft data doctor`: what is wrong with a dataset, and a new one with what is sound of it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use engraft_datasets::{Dataset, Diagnosis, Examination, Finding, Severity, examine, repair};
+use serde_json::json;
+
+use crate::mapping::MappingArgs;
+use crate::progress::{Bar, note, say};
+
+/// What is wrong with a dataset: exit 1 if anything is.
+///
+/// Finds numbers that are not finite, pictures that do not decode, frozen or swapped cameras,
+/// constant dimensions, changed units, duplicated episodes and, in LeRobot's files, timestamps,
+/// totals, statistics, videos and unfinished recordings.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The dataset's folder or file.
+    dir: PathBuf,
+    /// Write what is sound to this new folder; nothing is changed in place.
+    #[arg(long, value_name = "OUT")]
+    repair: Option<PathBuf>,
+    /// Decode every picture rather than some of each second.
+    #[arg(long)]
+    every_picture: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    columns: MappingArgs,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let dataset = args.columns.open(&args.dir)?;
+    let options = Examination { every_picture: args.every_picture, ..Examination::default() };
+    let mut bar = Bar::new("examining", 1);
+    let diagnosis = examine(&*dataset, &options, &mut |done, total| bar.reach(done, total));
+    bar.clear();
+    if !args.json {
+        describe(&diagnosis)?;
+    }
+    let repaired = match &args.repair {
+        Some(out) => Some(mend(&*dataset, &diagnosis, out, args.json)?),
+        None => None,
+    };
+    if args.json {
+        let value = json!({ "diagnosis": diagnosis, "repaired": repaired });
+        say(serde_json::to_string_pretty(&value)?)?;
+    }
+    let sick = !diagnosis.is_healthy();
+    if sick && args.repair.is_none() && diagnosis.findings.iter().any(|found| found.repairable) {
+        note(format_args!("next: engraft data doctor {} --repair OUT", args.dir.display()));
+    }
+    Ok(ExitCode::from(u8::from(sick && args.repair.is_none())))
+}
+
+fn describe(diagnosis: &Diagnosis) -> anyhow::Result<()> {
+    for finding in &diagnosis.findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        say(format_args!("{severity:<8} {}{}: {}", place(finding), finding.check, finding.message))?;
+        if let Some(remedy) = &finding.remedy {
+            say(format_args!("{:<8} {remedy}", ""))?;
+        }
+    }
+    let [errors, warnings, notes] =
+        [Severity::Error, Severity::Warning, Severity::Note].map(|s| diagnosis.count(s));
+    say(format_args!(
+        "{errors} errors, {warnings} warnings, {notes} notes in {} episodes of {} steps, pictures \
+         of {} steps decoded",
+        diagnosis.num_episodes, diagnosis.num_steps, diagnosis.num_steps_seen
+    ))
+}
+
+fn place(finding: &Finding) -> String {
+    match (finding.episode, finding.step) {
+        (Some(episode), Some(step)) => format!("episode {episode}, step {step}: "),
+        (Some(episode), None) => format!("episode {episode}: "),
+        _ => String::new(),
+    }
+}
+
+fn mend(
+    dataset: &dyn Dataset,
+    diagnosis: &Diagnosis,
+    out: &Path,
+    quiet: bool,
+) -> anyhow::Result<engraft_datasets::Repaired> {
+    let mut bar = Bar::new("repairing", 1);
+    let repaired = repair(dataset, diagnosis, out, &mut |done, total| bar.reach(done, total))?;
+    bar.clear();
+    if !quiet {
+        for dropped in &repaired.dropped {
+            say(format_args!("left out episode {}: {}", dropped.episode, dropped.reason))?;
+        }
+        for changed in &repaired.changed {
+            say(format_args!("changed  {changed}"))?;
+        }
+        say(format_args!(
+            "{}: LeRobot {}, {} episodes, {} steps",
+            out.display(),
+            repaired.version,
+            repaired.num_episodes,
+            repaired.num_steps
+        ))?;
+    }
+    Ok(repaired)
+}
