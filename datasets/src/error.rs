@@ -50,6 +50,16 @@ pub enum DatasetError {
         /// Where and why.
         source: parquet::errors::ParquetError,
     },
+    /// A file of another kind is damaged.
+    #[error("cannot process {kind} file (path: {path:?})")]
+    File {
+        /// The kind: `HDF5`, `mp4`, `zarr`, `TFRecord`.
+        kind: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A camera's pictures are in a video.
     #[error(
         "column `{column}` is a video: expected pictures embedded in parquet (dtype `image`), \
@@ -151,6 +161,20 @@ pub enum PictureError {
         /// Width and height found.
         found: (usize, usize),
     },
+    /// There is no picture for this step.
+    #[error("expected a picture, found none")]
+    Missing,
+    /// Colour was asked for and depth found, or the other way round.
+    #[error("expected {expected}, found {found}")]
+    Kind {
+        /// What was asked for.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// The file that holds the pixels is damaged.
+    #[error("cannot read its pixels")]
+    Pixels(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A depth picture is not one of 16-bit grey.
     #[error("expected depth as 16-bit grey in millimetres, found {found}")]
     Depth {
@@ -181,6 +205,14 @@ impl DatasetError {
         parquet::errors::ParquetError: From<E>,
     {
         |source| Self::Parquet { path: path.to_owned(), source: source.into() }
+    }
+
+    /// For `map_err` after working on `path`, a file of `kind`.
+    pub(crate) fn file<'a, E>(kind: &'static str, path: &'a Path) -> impl FnOnce(E) -> Self + 'a
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        move |source| Self::File { kind, path: path.to_owned(), source: source.into() }
     }
 
     /// Something that is not as it should be.

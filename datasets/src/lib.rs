@@ -40,6 +40,7 @@ mod split;
 mod stats;
 #[cfg(test)]
 mod testing;
+mod video;
 mod window;
 
 use std::ops::Range;
@@ -53,6 +54,7 @@ pub use info::{DatasetInfo, EpisodeSteps, FeatureInfo, Role};
 pub use lerobot::{LerobotDataset, LerobotWriter, Version};
 pub use split::{Split, split};
 pub use stats::{DatasetStats, relative_stats, stats};
+pub use video::{Codec, Video, VideoCache};
 pub use window::{PastEnd, Window, for_each_window, sample, target};
 
 /// One recorded demonstration. Steps are read on demand, by any number of threads at once.
