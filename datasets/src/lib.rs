@@ -46,6 +46,7 @@ mod split;
 mod stats;
 #[cfg(test)]
 mod testing;
+mod video;
 mod window;
 
 use std::ops::Range;
@@ -63,6 +64,7 @@ pub use mapping::{ColumnRef, Mapping, ParseRefError, ViewRef};
 pub use shard::{Shard, decoded_bytes};
 pub use split::{Split, split};
 pub use stats::{DatasetStats, relative_stats, stats};
+pub use video::{Codec, Video, VideoCache};
 pub use window::{PastEnd, Window, for_each_window, sample, target};
 
 /// One recorded demonstration. Steps are read on demand, by any number of threads at once.
