@@ -30,18 +30,22 @@
 //! # Ok::<(), engraft_datasets::DatasetError>(())
 //! ```
 
+mod aloha;
 mod cache;
 mod column;
 mod demonstrations;
 mod error;
 mod files;
+mod hdf5;
 mod info;
 mod lerobot;
 mod mapping;
 mod numbers;
 mod picture;
 mod shard;
+mod robomimic;
 mod source;
+mod spawnnet;
 mod split;
 mod stats;
 #[cfg(test)]
@@ -199,6 +203,21 @@ pub fn open_as(
     let path = path.as_ref();
     if lerobot::is_lerobot(path) {
         let source = lerobot::LerobotSource::open(path)?;
+        return Ok(Box::new(Demonstrations::new(source, mapping)?));
+    }
+    if robomimic::is_robomimic(path) {
+        let source = robomimic::RobomimicSource::open(path, mapping)?;
+        return Ok(Box::new(Demonstrations::new(source, mapping)?));
+    }
+    if aloha::is_aloha(path) {
+        let source = aloha::AlohaSource::open(path, mapping)?;
+        return Ok(Box::new(Demonstrations::new(source, mapping)?));
+    }
+    if let Some(file) = robomimic::only_file(path) {
+        return open_as(file, mapping);
+    }
+    if spawnnet::is_spawnnet(path) {
+        let source = spawnnet::SpawnNetSource::open(path)?;
         return Ok(Box::new(Demonstrations::new(source, mapping)?));
     }
     Err(DatasetError::UnknownFormat { path: path.to_owned() })
