@@ -45,6 +45,7 @@ mod stats;
 #[cfg(test)]
 mod testing;
 mod window;
+mod zarr;
 
 use std::ops::Range;
 use std::path::Path;
@@ -194,6 +195,10 @@ pub fn open_as(
     let path = path.as_ref();
     if lerobot::is_lerobot(path) {
         let source = lerobot::LerobotSource::open(path)?;
+        return Ok(Box::new(Demonstrations::new(source, mapping)?));
+    }
+    if zarr::is_zarr(path) {
+        let source = zarr::ZarrSource::open(path, mapping.mask.as_deref())?;
         return Ok(Box::new(Demonstrations::new(source, mapping)?));
     }
     Err(DatasetError::UnknownFormat { path: path.to_owned() })
