@@ -39,6 +39,7 @@ mod info;
 mod lerobot;
 mod mapping;
 mod picture;
+mod rlds;
 mod source;
 mod split;
 mod stats;
@@ -199,6 +200,10 @@ pub fn open_as(
     }
     if zarr::is_zarr(path) {
         let source = zarr::ZarrSource::open(path, mapping.mask.as_deref())?;
+        return Ok(Box::new(Demonstrations::new(source, mapping)?));
+    }
+    if rlds::is_rlds(path) {
+        let source = rlds::RldsSource::open(path, mapping.mask.as_deref())?;
         return Ok(Box::new(Demonstrations::new(source, mapping)?));
     }
     Err(DatasetError::UnknownFormat { path: path.to_owned() })

@@ -174,7 +174,11 @@ pub(super) fn features(bytes: &mut impl Bytes, len: u64) -> Result<Vec<Feature>,
     let (mut groups, mut entries, mut features) = (Vec::new(), Vec::new(), Vec::new());
     blocks(bytes, &(0..len), 1, |span| {
         groups.push(span);
-        if groups.len() > 1 { Err("expected one map of features, found two".into()) } else { Ok(()) }
+        if groups.len() > 1 {
+            Err("expected one map of features, found two".into())
+        } else {
+            Ok(())
+        }
     })?;
     for group in &groups {
         blocks(bytes, group, 1, |span| {
@@ -205,7 +209,9 @@ fn feature(bytes: &mut impl Bytes, entry: &Range<u64>) -> Result<Feature, String
                         1 => ListKind::Bytes,
                         2 => ListKind::Floats,
                         3 => ListKind::Integers,
-                        _ => return Err(format!("{}: expected a list, found {number}", found.name)),
+                        _ => {
+                            return Err(format!("{}: expected a list, found {number}", found.name));
+                        }
                     };
                     let Field::Block(span) = field else {
                         return Err(format!("{}: expected a list", found.name));
