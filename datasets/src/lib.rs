@@ -44,6 +44,7 @@ mod numbers;
 mod picture;
 mod shard;
 mod robomimic;
+mod rlds;
 mod source;
 mod spawnnet;
 mod split;
@@ -52,6 +53,7 @@ mod stats;
 mod testing;
 mod video;
 mod window;
+mod zarr;
 
 use std::ops::Range;
 use std::path::Path;
@@ -218,6 +220,14 @@ pub fn open_as(
     }
     if spawnnet::is_spawnnet(path) {
         let source = spawnnet::SpawnNetSource::open(path)?;
+        return Ok(Box::new(Demonstrations::new(source, mapping)?));
+    }
+    if zarr::is_zarr(path) {
+        let source = zarr::ZarrSource::open(path, mapping.mask.as_deref())?;
+        return Ok(Box::new(Demonstrations::new(source, mapping)?));
+    }
+    if rlds::is_rlds(path) {
+        let source = rlds::RldsSource::open(path, mapping.mask.as_deref())?;
         return Ok(Box::new(Demonstrations::new(source, mapping)?));
     }
     Err(DatasetError::UnknownFormat { path: path.to_owned() })

@@ -1,0 +1,1 @@
+//! What tf.train.Example of others comes to.

@@ -1,0 +1,1 @@
+//! What damaged records come to.

@@ -1,0 +1,1 @@
+//! What damaged replay buffers come to.
