@@ -7,6 +7,11 @@
 
 mod columns;
 mod episode;
+mod examine;
+mod examine_stats;
+#[cfg(test)]
+mod examine_tests;
+mod examine_video;
 mod features;
 #[cfg(test)]
 mod golden;
@@ -15,6 +20,9 @@ mod json;
 mod meta;
 mod numbers;
 mod recorded;
+mod recording;
+#[cfg(test)]
+mod recording_tests;
 mod schema;
 mod tables;
 #[cfg(test)]
@@ -29,13 +37,14 @@ use std::path::{Path, PathBuf};
 use engraft_core::RobotSpec;
 use sha2::{Digest, Sha256};
 
-use crate::DatasetError;
 use crate::column::{Column, Kind};
 use crate::mapping::{ColumnRef, Mapping, ViewRef};
 use crate::source::{About, EpisodeEntry, Source, Track};
+use crate::{DatasetError, Finding};
 use features::Info;
 use meta::EpisodeMeta;
 
+pub use recording::{Recorded, Recording, RecordingOptions};
 pub use writer::LerobotWriter;
 
 /// A version of the format.
@@ -59,7 +68,8 @@ impl Version {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// The version of that name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::V20, Self::V21, Self::V30].into_iter().find(|version| version.as_str() == text)
     }
 }
@@ -201,6 +211,10 @@ impl Source for LerobotSource {
 
     fn warnings(&self) -> Vec<String> {
         self.inspect()
+    }
+
+    fn examine(&self, progress: &mut dyn FnMut(u64, u64)) -> Vec<Finding> {
+        self.findings(progress)
     }
 }
 
