@@ -194,7 +194,7 @@ pub fn examine(
     let total = num_files + num_episodes as u64;
     let surveys =
         in_parallel(num_episodes, |episode| Survey::of(dataset, episode, &plan), &mut |done| {
-            progress(num_files + done, total)
+            progress(num_files + done, total);
         });
     let mut read = Vec::with_capacity(surveys.len());
     for survey in surveys {

@@ -11,6 +11,7 @@ mod examine;
 mod examine_stats;
 #[cfg(test)]
 mod examine_tests;
+#[cfg_attr(not(test), expect(dead_code, reason = "no video is opened yet"))]
 mod examine_video;
 mod features;
 #[cfg(test)]

@@ -113,7 +113,7 @@ pub fn split_off(
     for part in parts {
         let mut writer = LerobotWriter::create(&part.out, dataset.spec(), version)?;
         let one = convert(dataset, &mut writer, &part.episodes, &mut |step, _| {
-            progress(done + step, total)
+            progress(done + step, total);
         })?;
         done += one.num_steps as u64;
         let differences = verify(dataset, &*open(&part.out)?, &part.episodes, 0, &mut |_, _| {});

@@ -36,7 +36,7 @@ fn picture(view: usize, episode: usize, at: usize) -> RgbImage {
     let mut picture = RgbImage::filled(32, 24, [0; 3]);
     for (i, pixel) in picture.pixels_mut().chunks_exact_mut(3).enumerate() {
         let (x, y) = (i % 32, i / 32);
-        let lit = (x / 4 + y / 4 + at) % 11 == 0;
+        let lit = (x / 4 + y / 4 + at).is_multiple_of(11);
         let base = [[170 - y, 90 + x, 30 + x], [40 + y, 60 + 2 * y, 190 - x]][view];
         let value = |base: usize| (base + 2 * episode + if lit { 20 } else { 0 }) as u8;
         pixel.copy_from_slice(&base.map(value));
@@ -119,13 +119,17 @@ fn what_lerobot_wrote_is_healthy() {
 #[test]
 fn a_dimension_that_never_moves_is_named() {
     let all = found(|_, steps| {
-        steps.iter_mut().for_each(|(observation, _)| observation.proprio[1] = 0.25);
+        for (observation, _) in steps.iter_mut() {
+            observation.proprio[1] = 0.25;
+        }
         "open"
     });
     assert_eq!(all, [("constant-dimension", None, None)]);
     let one = planted(|episode, steps| {
         if episode == 3 {
-            steps.iter_mut().for_each(|(_, action)| action[1] = 0.25);
+            for (_, action) in steps.iter_mut() {
+                action[1] = 0.25;
+            }
         }
         "open"
     });
@@ -197,7 +201,9 @@ fn another_light_is_no_swap() {
 fn cameras_that_are_swapped_are_found() {
     let all = found(|episode, steps| {
         if episode == 5 {
-            steps.iter_mut().for_each(|(observation, _)| observation.views.swap(0, 1));
+            for (observation, _) in steps.iter_mut() {
+                observation.views.swap(0, 1);
+            }
         }
         "open"
     });
@@ -207,13 +213,17 @@ fn cameras_that_are_swapped_are_found() {
 #[test]
 fn a_gripper_that_goes_the_other_way_is_found() {
     let everywhere = found(|_, steps| {
-        steps.iter_mut().for_each(|(_, action)| action[2] = 1.0 - action[2]);
+        for (_, action) in steps.iter_mut() {
+            action[2] = 1.0 - action[2];
+        }
         "open"
     });
     assert_eq!(everywhere, [("gripper-sign", None, None)]);
     let in_one = found(|episode, steps| {
         if episode == 1 {
-            steps.iter_mut().for_each(|(_, action)| action[2] = 1.0 - action[2]);
+            for (_, action) in steps.iter_mut() {
+                action[2] = 1.0 - action[2];
+            }
         }
         "open"
     });
@@ -263,7 +273,9 @@ fn an_episode_in_other_units_is_found() {
     for (factor, joint) in [(180.0 / std::f32::consts::PI, 0), (1000.0, 1), (0.001, 1)] {
         let all = found(|episode, steps| {
             if episode == 3 {
-                steps.iter_mut().for_each(|(_, action)| action[joint] *= factor);
+                for (_, action) in steps.iter_mut() {
+                    action[joint] *= factor;
+                }
             }
             "open"
         });
@@ -272,7 +284,9 @@ fn an_episode_in_other_units_is_found() {
     // Three times as much is a large movement and no other unit.
     let all = found(|episode, steps| {
         if episode == 3 {
-            steps.iter_mut().for_each(|(_, action)| action[0] *= 3.0);
+            for (_, action) in steps.iter_mut() {
+                action[0] *= 3.0;
+            }
         }
         "open"
     });

@@ -170,8 +170,9 @@ impl LerobotSource {
             } else {
                 findings.extend(rows.wrong_index(at));
             }
-            next_index = first.map_or(next_index + rows.num_rows as i64, |_| rows.last_index + 1);
-            is_sure = true;
+            // Rows that are not there leave nothing to go on from but what metadata says.
+            is_sure = first.is_some();
+            next_index = first.map_or(next_index + meta.num_steps as i64, |_| rows.last_index + 1);
             findings.extend(rows.findings(at));
         }
         for (path, file) in files {

@@ -11,9 +11,7 @@ use arrow_schema::{Field, Schema};
 use engraft_core::{Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
 
 use super::{Version, tables};
-use crate::{
-    Dataset, Diagnosis, Examination, LerobotWriter, Severity, Step, examine, open, repair, verify,
-};
+use crate::{Diagnosis, Examination, LerobotWriter, Severity, Step, examine, open, repair, verify};
 
 const LENGTHS: [usize; 4] = [12, 9, 14, 10];
 

@@ -147,7 +147,7 @@ fn a_refused_step_is_not_in_the_episode() {
             "step 1 of the new episode: expected action of 1 numbers, found 0",
         ]
     );
-    let full = (1..9).find_map(|at| episode.push(&observation, &action, 5.0 + at as f64).err());
+    let full = (1..9).find_map(|at| episode.push(&observation, &action, 5.0 + f64::from(at)).err());
     let full = full.unwrap().to_string();
     assert!(full.contains("expected at most 400 bytes of pictures in an episode"), "{full}");
     let count = episode.num_steps();
