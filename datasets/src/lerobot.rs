@@ -7,6 +7,12 @@
 
 mod columns;
 mod episode;
+mod examine;
+mod examine_stats;
+#[cfg(test)]
+mod examine_tests;
+#[cfg_attr(not(test), expect(dead_code, reason = "no video is opened yet"))]
+mod examine_video;
 mod features;
 #[cfg(test)]
 mod golden;
@@ -16,6 +22,9 @@ mod meta;
 mod modality;
 mod numbers;
 mod recorded;
+mod recording;
+#[cfg(test)]
+mod recording_tests;
 mod schema;
 mod tables;
 #[cfg(test)]
@@ -32,16 +41,17 @@ use std::sync::Arc;
 use engraft_core::RobotSpec;
 use sha2::{Digest, Sha256};
 
-use crate::DatasetError;
 use crate::column::{Column, Kind};
 use crate::mapping::{ColumnRef, Mapping, ViewRef};
 use crate::source::{About, EpisodeEntry, Source, Track};
 use crate::video::VideoCache;
+use crate::{DatasetError, Finding};
 use features::Info;
 use meta::{EpisodeMeta, VideoPlace};
 use modality::Modality;
 use videos::VideoFrames;
 
+pub use recording::{Recorded, Recording, RecordingOptions};
 pub use writer::LerobotWriter;
 
 /// A version of the format.
@@ -65,7 +75,8 @@ impl Version {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// The version of that name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::V20, Self::V21, Self::V30].into_iter().find(|version| version.as_str() == text)
     }
 }
@@ -259,6 +270,10 @@ impl Source for LerobotSource {
 
     fn warnings(&self) -> Vec<String> {
         self.inspect()
+    }
+
+    fn examine(&self, progress: &mut dyn FnMut(u64, u64)) -> Vec<Finding> {
+        self.findings(progress)
     }
 }
 
