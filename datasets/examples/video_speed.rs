@@ -30,7 +30,7 @@ fn rate(
                     frames.fetch_add(work(call)?, Ordering::Relaxed);
                     call += threads;
                 }
-                Ok(())
+                Ok::<(), PictureError>(())
             }
         };
         let running: Vec<_> = (0..threads).map(|thread| scope.spawn(run(thread))).collect();

@@ -49,7 +49,8 @@ const MAX_SAMPLE_BYTES: u32 = 64 << 20;
 /// An mp4's video track: when each frame is shown, and its pixels on demand, by any number of
 /// threads at once.
 ///
-/// Colours are those that PyAV's `frame.to_ndarray(format="rgb24")` gives.
+/// Colours are those that PyAV's `frame.to_ndarray(format="rgb24")` gives. Decoders stay for whoever
+/// goes on from where they stand: at most as many as the machine has threads, and 256 MiB of them.
 pub struct Video {
     /// Tells it from others that share its decoders.
     id: u64,
@@ -129,6 +130,15 @@ impl Video {
         let decoded = catch_unwind(AssertUnwindSafe(|| self.decoders.picture(self, sample)));
         let decoded = decoded.unwrap_or_else(|_| Err(Damage("its decoder gave up".into())));
         decoded.map_err(|damage| PictureError::Pixels(damage.into()))
+    }
+
+    /// Whether every pixel is what the standard says.
+    ///
+    /// It is, but for H.264 with frames that are predicted from later ones too (B-frames): its
+    /// decoder gets some blocks of few of these wrong. To be sure, convert such a video with
+    /// `ffmpeg -i IN -c:v libsvtav1 -g 2 -crf 30 -pix_fmt yuv420p OUT`.
+    pub fn is_exact(&self) -> bool {
+        self.codec() == Codec::Av1 || self.index.lag == 0
     }
 
     /// Bytes of the index, which stays in memory: 28 for each frame.
