@@ -36,6 +36,7 @@ use crate::source::{About, EpisodeEntry, Source, Track};
 use features::Info;
 use meta::EpisodeMeta;
 
+pub(crate) use recorded::check_step;
 pub use writer::LerobotWriter;
 
 /// A version of the format.

@@ -98,7 +98,8 @@ fn misfit(step: usize, expected: impl Into<String>, found: impl Into<String>) ->
     DatasetError::Recorded { step, expected: expected.into(), found: found.into() }
 }
 
-fn check_step(
+/// Checks that a step is one of this robot.
+pub(crate) fn check_step(
     spec: &RobotSpec,
     step: usize,
     observation: &Observation,
