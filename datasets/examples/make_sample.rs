@@ -1,13 +1,14 @@
 //! Writes a small dataset whose every number follows from its place, for the judges.
 //!
 //! `cargo run -p engraft-datasets --example make_sample -- DIR v3.0|v2.1 [depth]`; with `append`
-//! in the place of the version, adds an episode to the dataset that is there.
+//! in the place of the version, adds an episode to the dataset that is there; with `robomimic` or
+//! `robomimic-gzip`, writes a file of that format.
 
 use std::error::Error;
 use std::f32::consts::PI;
 
 use engraft_core::{DepthImage, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
-use engraft_datasets::{LerobotWriter, Version};
+use engraft_datasets::{LerobotWriter, RobomimicWriter, Version};
 
 const LENGTHS: [usize; 3] = [5, 8, 3];
 const TASKS: [&str; 2] = ["open the drawer", "schließe die \"Tür\""];
@@ -62,13 +63,31 @@ fn append(dir: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn robomimic(path: &str, packed: bool) -> Result<(), Box<dyn Error>> {
+    let writer = RobomimicWriter::create(path, &spec(true))?;
+    let mut writer = if packed { writer.with_gzip(4) } else { writer };
+    for (episode, &length) in LENGTHS.iter().enumerate() {
+        writer.add_episode(TASKS[episode % 2], (0..length).map(|at| step(episode, at, true)))?;
+    }
+    writer.add_mask("train", &[0, 2])?;
+    writer.add_mask("valid", &[1])?;
+    writer.finish()?;
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (dir, version) = match &arguments[..] {
         [dir, mode] if mode == "append" => return append(dir),
+        [path, mode] if mode == "robomimic" => return robomimic(path, false),
+        [path, mode] if mode == "robomimic-gzip" => return robomimic(path, true),
         [dir, version, ..] if version == "v3.0" => (dir, Version::V30),
         [dir, version, ..] if version == "v2.1" => (dir, Version::V21),
-        _ => return Err("usage: make_sample DIR v3.0|v2.1|append [depth]".into()),
+        _ => {
+            return Err(
+                "usage: make_sample DIR v3.0|v2.1|append|robomimic|robomimic-gzip [depth]".into()
+            );
+        }
     };
     let has_depth = arguments.get(2).is_some_and(|word| word == "depth");
     let mut writer = LerobotWriter::create(dir, &spec(has_depth), version)?;

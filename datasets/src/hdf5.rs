@@ -114,7 +114,8 @@ impl Group {
 
     /// The groups in it, with their names.
     pub(crate) fn groups(&self) -> Result<Vec<(String, Self)>, DatasetError> {
-        let found = guarded(self.path(), || self.group.iter_groups().map(Iterator::collect::<Vec<_>>))?;
+        let found =
+            guarded(self.path(), || self.group.iter_groups().map(Iterator::collect::<Vec<_>>))?;
         let with_name = |(name, group): (String, hdf5_pure::Group)| {
             let child = self.child(&name, group);
             (name, child)
@@ -130,7 +131,8 @@ impl Group {
 
     /// The datasets in it.
     pub(crate) fn leaves(&self) -> Result<Vec<Leaf>, DatasetError> {
-        let found = guarded(self.path(), || self.group.iter_datasets().map(Iterator::collect::<Vec<_>>))?;
+        let found =
+            guarded(self.path(), || self.group.iter_datasets().map(Iterator::collect::<Vec<_>>))?;
         let leaf = |(name, dataset): (String, _)| {
             let path = self.join(&name);
             Leaf { name, dataset, disk: self.disk.clone(), path }

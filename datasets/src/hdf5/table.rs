@@ -285,9 +285,9 @@ impl Table {
                     }
                 })?
             }
-            _ => guarded(path, || {
-                self.dataset.read_raw_rows(rows.start as u64, rows.len() as u64)
-            })?,
+            _ => {
+                guarded(path, || self.dataset.read_raw_rows(rows.start as u64, rows.len() as u64))?
+            }
         };
         if bytes.len() == total {
             return Ok(bytes);

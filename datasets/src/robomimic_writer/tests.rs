@@ -23,8 +23,7 @@ fn step(episode: usize, step: usize) -> (Observation, Vec<f32>) {
     let rgb = |view| RgbImage::new(5, 4, pixels(view)).unwrap();
     let metres = (0..20).map(|i| (i + step) as f32 * 0.3).collect();
     let depth = DepthImage::new(5, 4, metres).unwrap();
-    let views =
-        vec![View { rgb: rgb(0), depth: None }, View { rgb: rgb(1), depth: Some(depth) }];
+    let views = vec![View { rgb: rgb(0), depth: None }, View { rgb: rgb(1), depth: Some(depth) }];
     let at = (100 * episode + step) as f32;
     (Observation { views, proprio: vec![at, -at] }, vec![at / 3.0])
 }
