@@ -3,13 +3,14 @@
 //! `cargo run -p engraft-datasets --example make_sample -- DIR v3.0|v2.1 [depth|times]`; with
 //! `append` in the place of the version, adds an episode to the dataset that is there. With
 //! `times`, steps are recorded one by one with the times at which they were captured, the third of
-//! an episode half a second late.
+//! an episode half a second late. With `robomimic` or
+//! `robomimic-gzip`, writes a file of that format.
 
 use std::error::Error;
 use std::f32::consts::PI;
 
 use engraft_core::{DepthImage, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
-use engraft_datasets::{LerobotWriter, RecordingOptions, Version};
+use engraft_datasets::{LerobotWriter, RecordingOptions, RobomimicWriter, Version};
 
 const LENGTHS: [usize; 3] = [5, 8, 3];
 const TASKS: [&str; 2] = ["open the drawer", "schließe die \"Tür\""];
@@ -77,6 +78,18 @@ fn add(
     Ok(())
 }
 
+fn robomimic(path: &str, packed: bool) -> Result<(), Box<dyn Error>> {
+    let writer = RobomimicWriter::create(path, &spec(true))?;
+    let mut writer = if packed { writer.with_gzip(4) } else { writer };
+    for (episode, &length) in LENGTHS.iter().enumerate() {
+        writer.add_episode(TASKS[episode % 2], (0..length).map(|at| step(episode, at, true)))?;
+    }
+    writer.add_mask("train", &[0, 2])?;
+    writer.add_mask("valid", &[1])?;
+    writer.finish()?;
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |word: &str| arguments.get(2).is_some_and(|found| found == word);
@@ -87,9 +100,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             add(&mut writer, 4, false, capture_times)?;
             return Ok(writer.finish()?);
         }
+        [path, mode] if mode == "robomimic" => return robomimic(path, false),
+        [path, mode] if mode == "robomimic-gzip" => return robomimic(path, true),
         [dir, version, ..] if version == "v3.0" => (dir, Version::V30),
         [dir, version, ..] if version == "v2.1" => (dir, Version::V21),
-        _ => return Err("usage: make_sample DIR v3.0|v2.1|append [depth|times]".into()),
+        _ => return Err("usage: make_sample DIR v3.0|v2.1|append|robomimic|robomimic-gzip".into()),
     };
     let options = RecordingOptions { capture_times };
     let mut writer = LerobotWriter::create_with(dir, &spec(has_depth), version, options)?;

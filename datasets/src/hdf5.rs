@@ -1,16 +1,19 @@
 //! HDF5 files: groups, datasets, attributes, and rows on demand.
 //!
-//! The only folder that knows the `hdf5-pure` crate. Its parser reads metadata through
-//! [`Disk`](disk::Disk); rows that lie in the file as they are never pass through it. Links are
+//! The only folder that knows the `hdf5-pure` and `hdf5-reader` crates. Their parsers read metadata
+//! through [`Disk`](disk::Disk); rows that lie in the file as they are never pass through them. Links are
 //! followed where they name an object of the same file and nowhere else.
 
 mod columns;
+#[cfg(test)]
+mod damage;
 mod disk;
 mod element;
 #[cfg(test)]
 pub(crate) mod golden;
 mod messages;
 mod pictures;
+mod recent;
 mod table;
 mod writer;
 
@@ -64,9 +67,9 @@ pub(crate) fn is_hdf5(path: &Path) -> bool {
 }
 
 /// Does `work` on the file at `path`; a panic of the decoder becomes an error.
-fn guarded<T>(
+fn guarded<T, E: std::error::Error + Send + Sync + 'static>(
     path: &Path,
-    work: impl FnOnce() -> Result<T, hdf5_pure::Error>,
+    work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, DatasetError> {
     catch_unwind(AssertUnwindSafe(work))
         .map_err(|_| DatasetError::file("HDF5", path)("damaged: its decoder gave up"))?
@@ -111,7 +114,8 @@ impl Group {
 
     /// The groups in it, with their names.
     pub(crate) fn groups(&self) -> Result<Vec<(String, Self)>, DatasetError> {
-        let found = guarded(self.path(), || Ok(self.group.iter_groups()?.collect::<Vec<_>>()))?;
+        let found =
+            guarded(self.path(), || self.group.iter_groups().map(Iterator::collect::<Vec<_>>))?;
         let with_name = |(name, group): (String, hdf5_pure::Group)| {
             let child = self.child(&name, group);
             (name, child)
@@ -127,7 +131,8 @@ impl Group {
 
     /// The datasets in it.
     pub(crate) fn leaves(&self) -> Result<Vec<Leaf>, DatasetError> {
-        let found = guarded(self.path(), || Ok(self.group.iter_datasets()?.collect::<Vec<_>>()))?;
+        let found =
+            guarded(self.path(), || self.group.iter_datasets().map(Iterator::collect::<Vec<_>>))?;
         let leaf = |(name, dataset): (String, _)| {
             let path = self.join(&name);
             Leaf { name, dataset, disk: self.disk.clone(), path }

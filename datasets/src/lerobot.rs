@@ -52,6 +52,7 @@ use modality::Modality;
 use videos::VideoFrames;
 
 pub use recording::{Recorded, Recording, RecordingOptions};
+pub(crate) use recorded::check_step;
 pub use writer::LerobotWriter;
 
 /// A version of the format.

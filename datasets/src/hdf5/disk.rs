@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hdf5_pure::{FormatError, Source};
+use hdf5_reader::Hdf5File;
+
+use super::recent;
 
 /// Files that are open at once; a process may commonly have 1024.
 const MAX_OPEN: usize = 64;
@@ -43,6 +46,7 @@ pub(super) struct Disk {
     path: Arc<Path>,
     len: u64,
     open: Arc<OpenFiles>,
+    recent: Arc<OnceLock<Hdf5File>>,
 }
 
 impl Disk {
@@ -50,7 +54,7 @@ impl Disk {
     pub(super) fn new(path: &Path, open: &Arc<OpenFiles>) -> io::Result<Self> {
         let (path, open) = (Arc::from(path), Arc::clone(open));
         let len = open.get(&path)?.metadata()?.len();
-        Ok(Self { path, len, open })
+        Ok(Self { path, len, open, recent: Arc::default() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -60,6 +64,15 @@ impl Disk {
     /// Bytes of the file when it was first opened.
     pub(super) fn num_bytes(&self) -> u64 {
         self.len
+    }
+
+    /// The same file, for datasets of the latest layout.
+    pub(super) fn recent(&self) -> Result<&Hdf5File, hdf5_reader::error::Error> {
+        if let Some(file) = self.recent.get() {
+            return Ok(file);
+        }
+        let file = recent::open(self)?;
+        Ok(self.recent.get_or_init(|| file))
     }
 
     /// Fills `bytes` from place `offset` on.

@@ -3,17 +3,18 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use hdf5_pure::{Layout, VlenStringReadOptions};
+use hdf5_pure::{Error, FormatError, Layout, VlenStringReadOptions};
 
 use super::disk::Disk;
 use super::element::{Element, Number};
 use super::guarded;
+use super::recent::Recent;
 use crate::DatasetError;
 
 /// Bytes that are read at once; an episode's numbers and a picture are far smaller.
-const MAX_READ: usize = 1 << 30;
+pub(super) const MAX_READ: usize = 1 << 30;
 /// Bytes of a chunk, unpacked; h5py keeps them below a megabyte unless told otherwise.
-const MAX_CHUNK: usize = 1 << 28;
+pub(super) const MAX_CHUNK: usize = 1 << 28;
 /// How many times smaller than its content a packed file can be: what deflate reaches.
 const MAX_PACKED: u64 = 1032;
 /// What a file of any size may claim to hold.
@@ -44,6 +45,8 @@ enum Place {
     Bands(usize, OnceLock<Vec<u64>>),
     /// Packed, or in chunks of another shape.
     Packed,
+    /// Packed as HDF5 2.0 does it when asked for its latest layout.
+    Recent(OnceLock<Recent>),
 }
 
 impl Table {
@@ -55,8 +58,12 @@ impl Table {
     ) -> Result<Self, DatasetError> {
         let path = disk.path();
         let (shape, size, layout, datatype) = guarded(path, || {
-            let size = dataset.element_size()?;
-            Ok((dataset.shape()?, size, dataset.layout()?, dataset.datatype()?))
+            let layout = match dataset.layout() {
+                Err(Error::Format(FormatError::InvalidLayoutVersion(_))) => None,
+                other => Some(other?),
+            };
+            let (shape, size) = (dataset.shape()?, dataset.element_size()?);
+            Ok::<_, Error>((shape, size, layout, dataset.datatype()?))
         })?;
         let claim = || format!("{shape:?} elements of {size} bytes");
         let too_large = |expected: String| {
@@ -75,13 +82,14 @@ impl Table {
             return Err(too_large(format!("rows of at most {MAX_READ} bytes")));
         };
         let place = match layout {
-            Layout::Contiguous { address: Some(address), .. } => {
-                if address.checked_add(total).is_none_or(|end| end > disk.num_bytes()) {
+            Some(Layout::Contiguous { address: Some(address), size: stored }) => {
+                let end = address.checked_add(total);
+                if total > stored || end.is_none_or(|end| end > disk.num_bytes()) {
                     return Err(too_large(format!("{} bytes in all", disk.num_bytes())));
                 }
                 Place::Run(address)
             }
-            Layout::Chunked { chunk_shape, .. } => {
+            Some(Layout::Chunked { chunk_shape, .. }) => {
                 let bytes = chunk_shape.iter().try_fold(size, |all, &side| all.checked_mul(side));
                 if bytes.is_none_or(|bytes| bytes > (MAX_CHUNK as u64).min(limit)) {
                     return Err(too_large(format!("chunks of at most {MAX_CHUNK} bytes")));
@@ -100,7 +108,8 @@ impl Table {
                     _ => Place::Packed,
                 }
             }
-            _ => Place::Packed,
+            Some(_) => Place::Packed,
+            None => Place::Recent(OnceLock::new()),
         };
         let (shape, element) = (sides().collect(), Element::of(&datatype));
         Ok(Self { dataset, disk, name, shape, element, row_bytes, place })
@@ -172,7 +181,7 @@ impl Table {
                 }
                 None => self.unpacked(rows, total),
             },
-            Place::Packed => self.unpacked(rows, total),
+            Place::Packed | Place::Recent(_) => self.unpacked(rows, total),
         }
     }
 
@@ -184,7 +193,7 @@ impl Table {
             Place::Bands(height, starts) => {
                 self.bands(*height, starts, &(row..row + 1))?.map(|runs| runs[0].0)
             }
-            Place::Packed => None,
+            Place::Packed | Place::Recent(_) => None,
         };
         if let Some(address) = lies_at {
             let mut bytes = vec![0; part.len()];
@@ -203,6 +212,7 @@ impl Table {
             Place::Run(_) => 0,
             Place::Bands(height, _) => self.num_rows().div_ceil(*height) * size_of::<u64>(),
             Place::Packed => CACHED_CHUNKS,
+            Place::Recent(_) => 0, // kept for the whole file
         }
     }
 
@@ -263,9 +273,22 @@ impl Table {
 
     /// Rows through the decoder.
     fn unpacked(&self, rows: Range<usize>, total: usize) -> Result<Vec<u8>, DatasetError> {
-        let bytes = guarded(self.disk.path(), || {
-            self.dataset.read_raw_rows(rows.start as u64, rows.len() as u64)
-        })?;
+        let path = self.disk.path();
+        let bytes = match &self.place {
+            Place::Recent(recent) => {
+                let size = self.numbers()?.size();
+                guarded(path, || match recent.get() {
+                    Some(recent) => recent.rows(rows.clone(), size),
+                    None => {
+                        let found = Recent::new(self.disk.recent()?, &self.name)?;
+                        recent.get_or_init(|| found).rows(rows.clone(), size)
+                    }
+                })?
+            }
+            _ => {
+                guarded(path, || self.dataset.read_raw_rows(rows.start as u64, rows.len() as u64))?
+            }
+        };
         if bytes.len() == total {
             return Ok(bytes);
         }

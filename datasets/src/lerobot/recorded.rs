@@ -167,7 +167,8 @@ pub(super) fn misfit(
     DatasetError::Recorded { step, expected: expected.into(), found: found.into() }
 }
 
-fn check_step(
+/// Checks that a step is one of this robot.
+pub(crate) fn check_step(
     spec: &RobotSpec,
     step: usize,
     observation: &Observation,
