@@ -1,9 +1,11 @@
-//! An episode whose proprio and action are its step, for tests.
+//! An episode whose proprio and action are its step, and damage, for tests.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use engraft_core::{ActionChunk, Dimension, Observation, RobotSpec};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
 
 use crate::{Dataset, DatasetError, DatasetInfo, Episode};
 
@@ -80,4 +82,34 @@ impl Dataset for CountingSet {
     fn fingerprint(&self) -> Result<String, DatasetError> {
         Ok(self.spec.fingerprint())
     }
+}
+
+/// `bytes` with some damage: bits flipped, numbers replaced by extremes, parts cut out or doubled.
+pub(crate) fn damaged(bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut below = |limit: usize| (rng.next_u64() % limit.max(1) as u64) as usize;
+    for _ in 0..=below(3) {
+        let at = below(bytes.len());
+        match below(6) {
+            _ if bytes.is_empty() => {}
+            0 => bytes[at] ^= 1 << below(8),
+            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][below(5)],
+            2 => bytes.truncate(at),
+            3 => {
+                let extreme = [0_u32, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX, 3 << 30][below(6)];
+                let end = bytes.len().min(at + 4);
+                bytes[at..end].copy_from_slice(&extreme.to_le_bytes()[..end - at]);
+            }
+            4 => {
+                let end = bytes.len().min(at + 1 + below(16));
+                bytes.drain(at..end);
+            }
+            _ => {
+                let end = bytes.len().min(at + 1 + below(16));
+                let doubled = bytes[at..end].to_vec();
+                bytes.splice(at..at, doubled);
+            }
+        }
+    }
+    bytes
 }
