@@ -1,4 +1,4 @@
-//! RLDS, as Open X-Embodiment and BridgeData V2 have it: episodes as TFDS writes them.
+//! RLDS, as Open X-Embodiment and `BridgeData` V2 have it: episodes as TFDS writes them.
 //!
 //! Source: `tensorflow_datasets`, whose records are `tf.train.Example`, one for each episode.
 //! Differs in: `features.json` may be missing, its totals are never believed, and every split is
