@@ -1,4 +1,4 @@
-//! RLDS, as Open X-Embodiment and BridgeData V2 have it: episodes as TFDS writes them.
+//! RLDS, as Open X-Embodiment and `BridgeData` V2 have it: episodes as TFDS writes them.
 //!
 //! Source: `tensorflow_datasets`, whose records are `tf.train.Example`, one for each episode.
 //! Differs in: `features.json` may be missing, its totals are never believed, and every split is
@@ -41,6 +41,10 @@ const PROPRIO: [&str; 7] = [
     "gripper_closed",
     "cartesian_position",
 ];
+
+/// The usual order of an action that is in parts; others stand after these, by name.
+const ACTION: [&str; 4] =
+    ["world_vector", "rotation_delta", "open_gripper", "gripper_closedness_action"];
 
 /// Whether `dir` holds an RLDS dataset, or one version of one.
 pub(crate) fn is_rlds(dir: &Path) -> bool {
@@ -177,7 +181,12 @@ impl Source for RldsSource {
         let action = action.map_or_else(
             || {
                 let parts = numbers().filter(|column| column.name.starts_with("steps/action/"));
-                parts.filter(|column| column.short_name() != "terminate_episode").collect()
+                let parts = parts.filter(|column| column.short_name() != "terminate_episode");
+                let mut parts: Vec<&Column> = parts.collect();
+                let rank =
+                    |column: &&Column| ACTION.iter().position(|name| column.short_name() == *name);
+                parts.sort_by_key(|column| rank(column).unwrap_or(ACTION.len()));
+                parts
             },
             |whole| vec![whole],
         );

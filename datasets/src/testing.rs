@@ -1,4 +1,4 @@
-//! Episodes whose proprio and action are their step, for tests.
+//! Episodes whose proprio and action are their step, and damage, for tests.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engraft_core::{
     ActionChunk, DepthImage, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec,
 };
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
 
 use crate::{Dataset, DatasetError, DatasetInfo, Episode};
 
@@ -171,4 +173,33 @@ impl Episode for PictureEpisode {
     fn actions(&self, steps: Range<usize>) -> Result<ActionChunk, DatasetError> {
         self.counting.actions(steps)
     }
+
+/// `bytes` with some damage: bits flipped, numbers replaced by extremes, parts cut out or doubled.
+pub(crate) fn damaged(bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut below = |limit: usize| (rng.next_u64() % limit.max(1) as u64) as usize;
+    for _ in 0..=below(3) {
+        let at = below(bytes.len());
+        match below(6) {
+            _ if bytes.is_empty() => {}
+            0 => bytes[at] ^= 1 << below(8),
+            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][below(5)],
+            2 => bytes.truncate(at),
+            3 => {
+                let extreme = [0_u32, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX, 3 << 30][below(6)];
+                let end = bytes.len().min(at + 4);
+                bytes[at..end].copy_from_slice(&extreme.to_le_bytes()[..end - at]);
+            }
+            4 => {
+                let end = bytes.len().min(at + 1 + below(16));
+                bytes.drain(at..end);
+            }
+            _ => {
+                let end = bytes.len().min(at + 1 + below(16));
+                let doubled = bytes[at..end].to_vec();
+                bytes.splice(at..at, doubled);
+            }
+        }
+    }
+    bytes
 }

@@ -1,4 +1,4 @@
-//! Replay buffers of diffusion_policy: zarr v2, in a folder or as `.zarr.zip`.
+//! Replay buffers of `diffusion_policy`: zarr v2, in a folder or as `.zarr.zip`.
 //!
 //! Source: `ReplayBuffer` of `diffusion_policy`, and zarr's specification, version 2. Arrays below
 //! `data` share their first axis, which is time; `meta/episode_ends` says where episodes end.
@@ -183,15 +183,12 @@ impl Source for ZarrSource {
         let (start, end) = (self.starts[episode], self.starts[episode + 1]);
         let track = |&at: &usize| {
             let (array, layout) = &self.arrays[at];
-            Ok(match layout {
-                Some(layout) => {
-                    let frames = ArrayFrames::new(array, *layout, start, end - start)?;
-                    Track::Pictures(Box::new(frames))
-                }
-                None => {
-                    let dtype = array.numbers()?;
-                    Track::Numbers(dtype.floats(&array.rows(start..end)?).collect())
-                }
+            Ok(if let Some(layout) = layout {
+                let frames = ArrayFrames::new(array, *layout, start, end - start)?;
+                Track::Pictures(Box::new(frames))
+            } else {
+                let dtype = array.numbers()?;
+                Track::Numbers(dtype.floats(&array.rows(start..end)?).collect())
             })
         };
         wanted.iter().map(track).collect()

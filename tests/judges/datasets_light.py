@@ -27,11 +27,11 @@ sys.path.insert(0, str(ROOT / "tests" / "golden"))
 import make_lerobot as sample  # noqa: E402
 
 
-def run(example: str, *arguments) -> str:
+def run(example: str, *arguments, stderr=None) -> str:
     """Runs an example of engraft-datasets; EXAMPLES names a folder that holds them built."""
     command = ["cargo", "run", "--quiet", "--locked", "-p", "engraft-datasets", "--example", example, "--"]
     command = [str(Path(os.environ["EXAMPLES"]) / example)] if "EXAMPLES" in os.environ else command
-    result = subprocess.run([*command, *map(str, arguments)], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    result = subprocess.run([*command, *map(str, arguments)], cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=stderr)
     return result.stdout.decode()
 
 

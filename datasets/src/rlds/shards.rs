@@ -51,7 +51,7 @@ pub(super) struct Record {
 
 /// Whether `name` is that of a file of records.
 pub(super) fn is_shard(name: &str) -> bool {
-    name.contains(MARK) && !name.ends_with(".json")
+    name.contains(MARK) && Path::new(name).extension().is_none_or(|ending| ending != "json")
 }
 
 /// The file names in a folder, sorted; none where it cannot be read.

@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_checksum_is_that_of_the_format() {
-        // The length 8 in the first record of a file that TensorFlow wrote.
+        // The check value of CRC-32C; golden files show that the mask is right.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         let unmasked = masked_crc(b"123456789").wrapping_sub(MASK).rotate_left(15);
         assert_eq!(unmasked, 0xe306_9283);

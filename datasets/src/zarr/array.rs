@@ -74,10 +74,16 @@ impl Array {
         let Some(bytes) = store.read(&file, MAX_METADATA)? else {
             return Err(DatasetError::content(key, "an array of zarr v2", "none", &path));
         };
+        Self::parse(store, key, &bytes)
+    }
+
+    /// The array at `key` whose `.zarray` holds `bytes`.
+    pub(super) fn parse(store: &Arc<Store>, key: &str, bytes: &[u8]) -> Result<Self, DatasetError> {
+        let path = store.path_of(&format!("{key}/.zarray"));
         let wrong = |field: &str, expected: &str, found: String| {
             DatasetError::content(format!("{key}/{field}"), expected, found, &path)
         };
-        let meta: Metadata = serde_json::from_slice(&bytes).map_err(DatasetError::json(&path))?;
+        let meta: Metadata = serde_json::from_slice(bytes).map_err(DatasetError::json(&path))?;
         if meta.zarr_format != 2 {
             return Err(wrong("zarr_format", "2", meta.zarr_format.to_string()));
         }

@@ -93,7 +93,9 @@ impl Store {
                     let key = name.strip_prefix(&**prefix);
                     let key = key.and_then(|key| key.strip_suffix("/.zarray"));
                     let key = key.filter(|key| key.starts_with(&below));
-                    let tame = |key: &&str| files::inside(Path::new(""), key).is_some();
+                    let tame = |key: &&str| {
+                        files::inside(Path::new(""), key).is_some() && !key.contains("//")
+                    };
                     keys.extend(key.filter(tame).map(str::to_owned));
                 }
             }
