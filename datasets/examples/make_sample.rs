@@ -1,13 +1,15 @@
 //! Writes a small dataset whose every number follows from its place, for the judges.
 //!
-//! `cargo run -p engraft-datasets --example make_sample -- DIR v3.0|v2.1 [depth]`; with `append`
-//! in the place of the version, adds an episode to the dataset that is there.
+//! `cargo run -p engraft-datasets --example make_sample -- DIR v3.0|v2.1 [depth|times]`; with
+//! `append` in the place of the version, adds an episode to the dataset that is there. With
+//! `times`, steps are recorded one by one with the times at which they were captured, the third of
+//! an episode half a second late.
 
 use std::error::Error;
 use std::f32::consts::PI;
 
 use engraft_core::{DepthImage, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
-use engraft_datasets::{LerobotWriter, Version};
+use engraft_datasets::{LerobotWriter, RecordingOptions, Version};
 
 const LENGTHS: [usize; 3] = [5, 8, 3];
 const TASKS: [&str; 2] = ["open the drawer", "schließe die \"Tür\""];
@@ -54,27 +56,45 @@ fn step(episode: usize, step: usize, has_depth: bool) -> (Observation, Vec<f32>)
     (Observation { views: vec![view(0), view(1)], proprio }, action)
 }
 
-fn append(dir: &str) -> Result<(), Box<dyn Error>> {
-    let mut writer = LerobotWriter::append(dir)?;
-    let episode = writer.num_episodes();
-    writer.add_episode(TASKS[episode % 2], (0..4).map(|at| step(episode, at, false)))?;
-    writer.finish()?;
+fn add(
+    writer: &mut LerobotWriter,
+    length: usize,
+    has_depth: bool,
+    has_times: bool,
+) -> Result<(), Box<dyn Error>> {
+    let index = writer.num_episodes();
+    let steps = (0..length).map(|at| step(index, at, has_depth));
+    if !has_times {
+        writer.add_episode(TASKS[index % 2], steps)?;
+        return Ok(());
+    }
+    let mut episode = writer.begin(TASKS[index % 2]);
+    for (at, (observation, action)) in steps.enumerate() {
+        let late = if at < 2 { 0.0 } else { 0.5 };
+        episode.push(&observation, &action, 1000.0 + at as f64 * 0.1 + late)?;
+    }
+    episode.finish()?;
     Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |word: &str| arguments.get(2).is_some_and(|found| found == word);
+    let (has_depth, capture_times) = (has("depth"), has("times"));
     let (dir, version) = match &arguments[..] {
-        [dir, mode] if mode == "append" => return append(dir),
+        [dir, mode, ..] if mode == "append" => {
+            let mut writer = LerobotWriter::append(dir)?;
+            add(&mut writer, 4, false, capture_times)?;
+            return Ok(writer.finish()?);
+        }
         [dir, version, ..] if version == "v3.0" => (dir, Version::V30),
         [dir, version, ..] if version == "v2.1" => (dir, Version::V21),
-        _ => return Err("usage: make_sample DIR v3.0|v2.1|append [depth]".into()),
+        _ => return Err("usage: make_sample DIR v3.0|v2.1|append [depth|times]".into()),
     };
-    let has_depth = arguments.get(2).is_some_and(|word| word == "depth");
-    let mut writer = LerobotWriter::create(dir, &spec(has_depth), version)?;
-    for (episode, &length) in LENGTHS.iter().enumerate() {
-        let steps = (0..length).map(|at| step(episode, at, has_depth));
-        writer.add_episode(TASKS[episode % 2], steps)?;
+    let options = RecordingOptions { capture_times };
+    let mut writer = LerobotWriter::create_with(dir, &spec(has_depth), version, options)?;
+    for length in LENGTHS {
+        add(&mut writer, length, has_depth, capture_times)?;
     }
     writer.finish()?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use engraft_core::{ActionChunk, Dimension, Observation, RobotSpec, View, hex};
@@ -13,7 +14,8 @@ use crate::info::guess_unit;
 use crate::mapping::{Layout, Mapping, Part};
 use crate::source::{EpisodeEntry, Frames, Source, Track};
 use crate::{
-    Dataset, DatasetError, DatasetInfo, Episode, EpisodeSteps, FeatureInfo, PictureError, Role,
+    Dataset, DatasetError, DatasetInfo, Episode, EpisodeSteps, FeatureInfo, Finding, PictureError,
+    Role,
 };
 
 /// Bytes of episodes that are kept in memory, pictures as they are stored.
@@ -222,6 +224,17 @@ impl<S: Source> Dataset for Demonstrations<S> {
             mapping: self.mapping(),
             warnings,
         })
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.source.about().path)
+    }
+
+    fn examine_format(&self, progress: &mut dyn FnMut(u64, u64)) -> Vec<Finding> {
+        let mut findings = self.source.examine(progress);
+        let open = self.open_questions().into_iter();
+        findings.extend(open.map(|message| Finding::note("open-question", message)));
+        findings
     }
 
     fn fingerprint(&self) -> Result<String, DatasetError> {

@@ -7,6 +7,12 @@
 
 mod columns;
 mod episode;
+mod examine;
+mod examine_stats;
+#[cfg(test)]
+mod examine_tests;
+#[cfg_attr(not(test), expect(dead_code, reason = "no video is opened yet"))]
+mod examine_video;
 mod features;
 #[cfg(test)]
 mod golden;
@@ -15,6 +21,10 @@ mod json;
 mod meta;
 mod numbers;
 mod recorded;
+mod recording;
+#[cfg(test)]
+mod recording_tests;
+mod salvage;
 mod schema;
 mod tables;
 #[cfg(test)]
@@ -29,13 +39,15 @@ use std::path::{Path, PathBuf};
 use engraft_core::RobotSpec;
 use sha2::{Digest, Sha256};
 
-use crate::DatasetError;
 use crate::column::{Column, Kind};
 use crate::mapping::{ColumnRef, Mapping, ViewRef};
 use crate::source::{About, EpisodeEntry, Source, Track};
+use crate::{DatasetError, Finding};
 use features::Info;
 use meta::EpisodeMeta;
 
+pub use recording::{Recorded, Recording, RecordingOptions};
+pub use salvage::{Salvaged, salvage};
 pub use writer::LerobotWriter;
 
 /// A version of the format.
@@ -59,7 +71,8 @@ impl Version {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// The version of that name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::V20, Self::V21, Self::V30].into_iter().find(|version| version.as_str() == text)
     }
 }
@@ -99,9 +112,20 @@ impl LerobotSource {
             return Err(DatasetError::UnknownFormat { path: root });
         }
         let info = Info::read(&root)?;
-        let described = features::columns(&root, &info)?;
         let tasks = meta::read_tasks(&root, info.version)?;
         let metas = meta::read_episodes(&root, &info)?;
+        Self::new(&root, info, tasks, metas)
+    }
+
+    /// The dataset in folder `root`, whose episodes are `metas`.
+    fn new(
+        root: &Path,
+        info: Info,
+        tasks: Vec<(i64, String)>,
+        metas: Vec<EpisodeMeta>,
+    ) -> Result<Self, DatasetError> {
+        let root = root.to_owned();
+        let described = features::columns(&root, &info)?;
         let about = About {
             format: format!("LeRobot {}", info.version),
             path: root.clone(),
@@ -201,6 +225,10 @@ impl Source for LerobotSource {
 
     fn warnings(&self) -> Vec<String> {
         self.inspect()
+    }
+
+    fn examine(&self, progress: &mut dyn FnMut(u64, u64)) -> Vec<Finding> {
+        self.findings(progress)
     }
 }
 

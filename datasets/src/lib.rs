@@ -32,13 +32,22 @@
 
 mod cache;
 mod column;
+mod convert;
+#[cfg(test)]
+mod convert_tests;
 mod demonstrations;
+mod describe;
+mod doctor;
 mod error;
 mod files;
 mod info;
 mod lerobot;
 mod mapping;
+mod merge;
+mod modality;
+mod parallel;
 mod picture;
+mod repair;
 mod source;
 mod split;
 mod stats;
@@ -54,10 +63,18 @@ use engraft_core::{ActionChunk, Observation, RobotSpec};
 
 use demonstrations::Demonstrations;
 
+pub use convert::{Converted, DatasetWriter, Step, convert, verify};
+pub use describe::{Description, DimensionStats, describe};
+pub use doctor::{Diagnosis, Examination, Finding, Severity, examine};
 pub use error::{DatasetError, PictureError};
 pub use info::{DatasetInfo, EpisodeSteps, FeatureInfo, Role};
-pub use lerobot::{LerobotWriter, Version};
+pub use lerobot::{
+    LerobotWriter, Recorded, Recording, RecordingOptions, Salvaged, Version, salvage,
+};
 pub use mapping::{ColumnRef, Mapping, ParseRefError, ViewRef};
+pub use merge::{SplitPart, merge, split_by_fractions, split_off};
+pub use modality::modality;
+pub use repair::{Repaired, repair};
 pub use split::{Split, split};
 pub use stats::{DatasetStats, relative_stats, stats};
 pub use window::{PastEnd, Window, for_each_window, sample, target};
@@ -142,6 +159,19 @@ pub trait Dataset: Send + Sync {
     ///
     /// When a data file cannot be read.
     fn fingerprint(&self) -> Result<String, DatasetError>;
+
+    /// The folder or file, where there is one.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Where the files of the format disagree with each other, with the data, or with what other
+    /// programs expect of them; reads every row and no picture.
+    ///
+    /// `progress` is told how many files of all are done.
+    fn examine_format(&self, _progress: &mut dyn FnMut(u64, u64)) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// How many steps there are in all.
     fn num_steps(&self) -> usize {

@@ -10,7 +10,7 @@ use sha2::Sha256;
 use crate::column::Column;
 use crate::mapping::{self, Mapping};
 use crate::picture::{decode_depth, decode_rgb};
-use crate::{DatasetError, PictureError};
+use crate::{DatasetError, Finding, PictureError};
 
 /// Demonstrations in one format. Opening one reads metadata only.
 pub(crate) trait Source: Send + Sync + 'static {
@@ -38,6 +38,13 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// Where the format disagrees with itself, one line each; may read every file's header.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The same for [`Dataset::examine_format`](crate::Dataset::examine_format), which may read
+    /// every row.
+    fn examine(&self, _progress: &mut dyn FnMut(u64, u64)) -> Vec<Finding> {
+        let warnings = self.warnings().into_iter();
+        warnings.map(|message| Finding::warning("format", message)).collect()
     }
 }
 

@@ -224,11 +224,32 @@ def judge_dump(dump: dict, lengths: list) -> None:
                     assert np.abs(depth - sample.depth(step)).max() < 1e-6, "depth"
 
 
-def judge_killed(root: Path, version: str) -> None:
+def judge_times(root: Path, version: str) -> None:
+    """The true times of a recording beside the nominal ones, in every file that tells of them."""
+    run("make_sample", root, version, "times")
+    features = json.loads((root / "meta/info.json").read_text())["features"]
+    assert features["capture_time"] == {"dtype": "float64", "shape": [1], "names": None}
+    assert features["dropped_frames"] == {"dtype": "int64", "shape": [1], "names": None}
+    for path, length in zip(sorted(root.glob("data/*/*.parquet")), sample.LENGTHS):
+        table = pq.read_table(path)
+        assert table.column_names == list(features)
+        hugging_face = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+        assert hugging_face["capture_time"] == {"dtype": "float64", "_type": "Value"}
+        assert table.schema.field("capture_time").type == pa.float64()
+        steps = np.arange(length)
+        same(np.float32(table.column("timestamp").to_pylist()), np.float32(steps / sample.FPS), "timestamp")
+        late = steps / sample.FPS + np.where(steps < 2, 0, 0.5)
+        assert np.allclose(table.column("capture_time").to_pylist(), late, atol=1e-9), "capture_time"
+        same(table.column("dropped_frames").to_pylist(), np.where(steps == 2, 5, 0), "dropped_frames")
+    judge_dump(json.loads(run("dump", root)), sample.LENGTHS)
+    print(f"{version}: true times stand beside nominal ones")
+
+
+def judge_killed(root: Path, version: str, *times: str) -> None:
     """Kills recordings at any moment; every finished episode stays, and the next one goes on."""
-    run("make_sample", root, version)
+    run("make_sample", root, version, *times)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    command = [str(Path(os.environ.get("EXAMPLES", target / "debug/examples")) / "make_sample"), str(root), "append"]
+    command = [str(Path(os.environ.get("EXAMPLES", target / "debug/examples")) / "make_sample"), str(root), "append", *times]
     start = time.monotonic()
     subprocess.run(command, check=True)
     usual = time.monotonic() - start
@@ -245,7 +266,7 @@ def judge_killed(root: Path, version: str) -> None:
         assert grown in [0, 1], f"{grown} episodes from one recording"
         lengths += [4] * grown
         judge_dump(dump, lengths)
-    run("make_sample", root, "append")
+    run("make_sample", root, "append", *times)
     dump = json.loads(run("dump", root))
     judge_dump(dump, [*lengths, 4])
     assert not dump["info"]["warnings"], dump["info"]["warnings"]
@@ -314,6 +335,9 @@ def main() -> None:
         judge_written(folder / "v21", "v2.1", False)
         judge_killed(folder / "killed_v30", "v3.0")
         judge_killed(folder / "killed_v21", "v2.1")
+        judge_times(folder / "times_v30", "v3.0")
+        judge_times(folder / "times_v21", "v2.1")
+        judge_killed(folder / "killed_times", "v3.0", "times")
         write_foreign(folder / "foreign")
         dump = json.loads(run("dump", folder / "foreign"))
         judge_dump(dump, sample.LENGTHS)

@@ -34,6 +34,10 @@ pub(super) const INDICES: [(&str, &str); 5] = [
     ("task_index", "int64"),
 ];
 
+/// What our recorder keeps beside them, where it was asked to.
+pub(super) const CAPTURES: [(&str, &str); 2] =
+    [("capture_time", "float64"), ("dropped_frames", "int64")];
+
 /// A column of the data, as `info.json` describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Feature {
@@ -244,7 +248,7 @@ fn kind(key: &str, feature: &Feature, path: &Path) -> Result<Kind, DatasetError>
     let numeric = ["float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64"];
     let unsigned = ["uint8", "uint16", "uint32", "uint64"];
     Ok(match &*feature.dtype {
-        _ if INDICES.iter().any(|(name, _)| *name == key) => Kind::Index,
+        _ if INDICES.iter().chain(&CAPTURES).any(|(name, _)| *name == key) => Kind::Index,
         "image" | "video" => {
             let (height, width) = picture_size(key, feature, path)?;
             let flag = |name: &str| {

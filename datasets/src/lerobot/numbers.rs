@@ -31,6 +31,7 @@ pub(super) struct FeatureStats {
 }
 
 /// How often each value occurs in each channel of an episode's pictures.
+#[derive(Debug)]
 pub(super) struct Histogram {
     channels: Vec<Vec<u64>>,
     /// What a value of 1 stands for.

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray,
-    StructArray,
+    ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, StructArray,
 };
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 use engraft_core::{Dimension, RobotSpec};
 use serde_json::{Value, json};
 
-use super::features::{ACTION, DEPTH, Feature, IMAGES, INDICES, STATE};
+use super::features::{ACTION, CAPTURES, DEPTH, Feature, IMAGES, INDICES, STATE};
 use super::json::{Names, Ordered};
 
 /// One episode on its way to disk.
+#[derive(Debug)]
 pub(super) struct Rows {
     pub(super) num_steps: usize,
     pub(super) proprio: Vec<f32>,
@@ -22,6 +23,17 @@ pub(super) struct Rows {
     pub(super) rgb: Vec<Vec<Vec<u8>>>,
     /// One per view, empty where it measures no depth.
     pub(super) depth: Vec<Vec<Vec<u8>>>,
+    /// When its steps were captured, where that is kept.
+    pub(super) capture: Option<Capture>,
+}
+
+/// When the steps of an episode were captured.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Capture {
+    /// Seconds since the first step.
+    pub(super) secs: Vec<f64>,
+    /// Nominal frames that were skipped before each step.
+    pub(super) dropped: Vec<i64>,
 }
 
 /// Where an episode stands in its dataset.
@@ -43,7 +55,7 @@ pub(super) fn depth_column(view: &str) -> String {
 }
 
 /// The features of a robot's dataset, in the order of their columns.
-pub(super) fn features(spec: &RobotSpec) -> Ordered<Feature> {
+pub(super) fn features(spec: &RobotSpec, has_capture: bool) -> Ordered<Feature> {
     let vector = |dims: &[Dimension]| Feature {
         dtype: "float32".into(),
         shape: vec![dims.len()],
@@ -69,7 +81,8 @@ pub(super) fn features(spec: &RobotSpec) -> Ordered<Feature> {
         let depth = Feature { info, ..picture(view.height, view.width, 1) };
         all.push((depth_column(&view.name), depth));
     }
-    for (name, dtype) in INDICES {
+    let captures = CAPTURES.into_iter().filter(|_| has_capture);
+    for (name, dtype) in captures.chain(INDICES) {
         let scalar =
             Feature { dtype: dtype.into(), shape: vec![1], names: Names::default(), info: None };
         all.push((name.to_owned(), scalar));
@@ -98,6 +111,11 @@ pub(super) fn batch(
     }
     for (view, depth) in spec.views.iter().zip(&rows.depth).filter(|(view, _)| view.depth) {
         columns.push((depth_column(&view.name), pictures(depth)?));
+    }
+    if let Some(capture) = &rows.capture {
+        let [(secs, _), (dropped, _)] = CAPTURES;
+        columns.push((secs.into(), Arc::new(Float64Array::from(capture.secs.clone()))));
+        columns.push((dropped.into(), Arc::new(Int64Array::from(capture.dropped.clone()))));
     }
     let num_steps = rows.num_steps as i64;
     let first = place.first_index as i64;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use engraft_core::{Observation, RobotSpec};
 
-use super::features::{Feature, INFO_PATH, ROBOT_PATH, RobotFile, default_data_path};
+use super::features::{CAPTURES, Feature, INFO_PATH, ROBOT_PATH, RobotFile, default_data_path};
 use super::json::Ordered;
 use super::meta::{episode_files, expand};
 use super::numbers::FeatureStats;
 use super::recorded::{Recorder, Refusal};
+use super::recording::{EPISODE_BYTES, RecordingOptions, captures};
 use super::schema::{self, Place, Rows};
 use super::writer_meta::{
     CHUNKS_SIZE, EpisodeRow, Totals, append_lines, read_stats, repair_lines, start_lines,
@@ -18,6 +19,7 @@ use super::writer_meta::{
 use super::{LerobotSource, Version, tables};
 use crate::demonstrations::Demonstrations;
 use crate::files::replace_bytes;
+use crate::modality::{MODALITY_PATH, modality};
 use crate::{Dataset, DatasetError, Mapping};
 
 /// Episodes per file of metadata, which is rewritten with each of them.
@@ -31,8 +33,11 @@ const EPISODES_PER_FILE: usize = 100;
 #[derive(Debug)]
 pub struct LerobotWriter {
     root: PathBuf,
-    spec: RobotSpec,
+    pub(super) spec: RobotSpec,
     version: Version,
+    pub(super) options: RecordingOptions,
+    /// Bytes of pictures that one episode may hold in memory.
+    pub(super) episode_bytes: usize,
     features: Ordered<Feature>,
     tasks: Vec<String>,
     num_episodes: usize,
@@ -57,12 +62,26 @@ impl LerobotWriter {
         spec: &RobotSpec,
         version: Version,
     ) -> Result<Self, DatasetError> {
+        Self::create_with(dir, spec, version, RecordingOptions::default())
+    }
+
+    /// The same, with what is recorded beside observations and actions as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn create_with(
+        dir: impl AsRef<Path>,
+        spec: &RobotSpec,
+        version: Version,
+        options: RecordingOptions,
+    ) -> Result<Self, DatasetError> {
         let root = dir.as_ref().to_owned();
         if fs::read_dir(&root).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(DatasetError::Exists { path: root });
         }
         check_spec(spec, version, &root)?;
-        let writer = Self::new(root, spec.clone(), version);
+        let writer = Self::new(root, spec.clone(), version, options);
         let robot = RobotFile { format: 1, robot: spec.clone() };
         let robot = serde_json::to_vec_pretty(&robot).expect("a spec is plain data");
         replace_bytes(&writer.root.join(ROBOT_PATH), &robot)?;
@@ -89,7 +108,9 @@ impl LerobotWriter {
         let source = dataset.source();
         let version = source.info.version;
         check_spec(dataset.spec(), version, &root)?;
-        let mut writer = Self::new(root, dataset.spec().clone(), version);
+        let capture_times = source.info.features.get(CAPTURES[0].0).is_some();
+        let options = RecordingOptions { capture_times };
+        let mut writer = Self::new(root, dataset.spec().clone(), version, options);
         writer.check_layout(source)?;
         writer.tasks = source.tasks.iter().map(|(_, task)| task.clone()).collect();
         if version == Version::V30 {
@@ -110,10 +131,12 @@ impl LerobotWriter {
         Ok(writer)
     }
 
-    fn new(root: PathBuf, spec: RobotSpec, version: Version) -> Self {
+    fn new(root: PathBuf, spec: RobotSpec, version: Version, options: RecordingOptions) -> Self {
         Self {
             root,
-            features: schema::features(&spec),
+            features: schema::features(&spec, options.capture_times),
+            options,
+            episode_bytes: EPISODE_BYTES,
             spec,
             version,
             tasks: Vec::new(),
@@ -140,21 +163,26 @@ impl LerobotWriter {
     ///
     /// # Errors
     ///
-    /// When there is no step, when a step does not fit the robot or is not finite: the dataset
-    /// then is as it was. When a file cannot be written: it then holds the whole episode or
-    /// nothing of it.
+    /// When there is no step, when a step does not fit the robot or is not finite, or when the
+    /// dataset keeps capture times, which only [`begin`](Self::begin) is told: the dataset then is
+    /// as it was. When a file cannot be written: it then holds the whole episode or nothing of it.
     pub fn add_episode(
         &mut self,
         task: &str,
         steps: impl IntoIterator<Item = (Observation, Vec<f32>)>,
     ) -> Result<usize, DatasetError> {
+        self.add_fallible(task, &mut steps.into_iter().map(Ok))
+    }
+
+    /// Writes the episode that `recorder` holds; when this returns, the episode is safe.
+    pub(super) fn keep(&mut self, task: &str, recorder: Recorder) -> Result<usize, DatasetError> {
         let known = self.tasks.iter().position(|known| known == task);
         let place = Place {
             episode: self.num_episodes,
             first_index: self.num_steps,
             task: known.unwrap_or(self.tasks.len()),
         };
-        let (rows, stats) = self.record(&place, steps)?;
+        let (rows, stats) = recorder.finish(&self.spec, &place)?;
         self.write_data(&rows, &place)?;
         if known.is_none() {
             self.tasks.push(task.to_owned());
@@ -178,6 +206,17 @@ impl LerobotWriter {
         Ok(place.episode)
     }
 
+    /// Writes `meta/modality.json`, which GR00T reads beside the dataset.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn with_modality(self) -> Result<Self, DatasetError> {
+        let json = serde_json::to_vec_pretty(&modality(&self.spec)).expect("plain JSON");
+        replace_bytes(&self.root.join(MODALITY_PATH), &json)?;
+        Ok(self)
+    }
+
     /// Ends the recording. Nothing is pending; the code of the caller says that it is complete.
     ///
     /// # Errors
@@ -191,25 +230,18 @@ impl LerobotWriter {
         self.features.0.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    fn record(
-        &self,
-        place: &Place,
-        steps: impl IntoIterator<Item = (Observation, Vec<f32>)>,
-    ) -> Result<(Rows, Vec<FeatureStats>), DatasetError> {
-        let mut recorder = Recorder::new(&self.spec);
-        for (step, (observation, action)) in steps.into_iter().enumerate() {
-            recorder.push(&observation, &action).map_err(|refusal| match refusal {
-                Refusal::Misfit(error) => error,
-                Refusal::Picture(feature, source) => DatasetError::Picture {
-                    feature,
-                    episode: place.episode,
-                    step,
-                    path: self.root.clone(),
-                    source: Box::new(source),
-                },
-            })?;
+    /// A step that was refused, as an error.
+    pub(super) fn refused(&self, step: usize, refusal: Refusal) -> DatasetError {
+        match refusal {
+            Refusal::Misfit(error) => error,
+            Refusal::Picture(feature, source) => DatasetError::Picture {
+                feature,
+                episode: self.num_episodes,
+                step,
+                path: self.root.clone(),
+                source: Box::new(source),
+            },
         }
-        recorder.finish(place)
     }
 
     fn write_data(&self, rows: &Rows, place: &Place) -> Result<(), DatasetError> {
@@ -246,7 +278,7 @@ impl LerobotWriter {
     }
 
     /// Writes what is derived from the episodes: statistics and totals.
-    fn finish_info(&self) -> Result<(), DatasetError> {
+    pub(super) fn finish_info(&self) -> Result<(), DatasetError> {
         if self.version == Version::V30 && self.num_episodes > 0 {
             write_stats(&self.root, &self.feature_names(), &self.stats)?;
         }
@@ -270,12 +302,17 @@ impl LerobotWriter {
             let tasks = &dataset.source().tasks;
             let task = tasks.iter().position(|(_, task)| task == episode.task());
             let place = Place { episode: index, first_index, task: task.unwrap_or(0) };
-            let mut steps = Vec::with_capacity(episode.num_steps());
+            let mut recorder = Recorder::new(&self.spec, self.options.capture_times);
             for step in 0..episode.num_steps() {
                 let action = episode.actions(step..step + 1)?.values().to_vec();
-                steps.push((episode.observation(step)?, action));
+                self.push_to(&mut recorder, &episode.observation(step)?, &action)?;
             }
-            let (_, stats) = self.record(&place, steps)?;
+            if self.options.capture_times {
+                for (secs, dropped) in captures(dataset.source(), index)? {
+                    recorder.captured(secs, dropped);
+                }
+            }
+            let (_, stats) = recorder.finish(&self.spec, &place)?;
             merge(&mut self.stats, &stats);
             first_index += episode.num_steps();
         }
