@@ -23,7 +23,8 @@ fn a_dataset_goes_through_every_format_and_stays_the_same() {
     let said = lab.succeed("data convert set.hdf5 --to lerobot-v2.1 --out again --modality");
     assert!(said.contains("every number and every pixel is the same"), "{said}");
     assert!(lab.path().join("again/meta/modality.json").is_file());
-    let [first, last] = ["data", "again"].map(|dir| json(&lab.succeed(&format!("data stats {dir} --json"))));
+    let [first, last] =
+        ["data", "again"].map(|dir| json(&lab.succeed(&format!("data stats {dir} --json"))));
     assert_eq!(first["proprio"], last["proprio"]);
     assert_eq!(first["actions"], last["actions"]);
 
@@ -80,7 +81,8 @@ fn a_policy_learns_from_a_foreign_file_whose_columns_are_said() {
         ));
     }
     // Where pictures are kept changes nothing.
-    let weights = |run: &str| fs::read(lab.path().join(run).join("last/model.safetensors")).unwrap();
+    let weights =
+        |run: &str| fs::read(lab.path().join(run).join("last/model.safetensors")).unwrap();
     assert!(weights("ram") == weights("disk") && weights("ram") == weights("none"));
     let config = fs::read_to_string(lab.path().join("ram/recipe.toml")).unwrap();
     assert!(config.contains("size = ["), "{config}");

@@ -17,6 +17,10 @@ const STEPS_AT_ONCE: usize = 32;
 /// Depth at rest is in whole millimetres, so that a conversion may round by half of one.
 const DEPTH_TOLERANCE_M: f32 = 0.5e-3 + 1e-6;
 
+/// Columns that a writer makes itself.
+const COUNTED_ANEW: [&str; 5] =
+    ["timestamp", "frame_index", "episode_index", "index", "task_index"];
+
 /// Something that episodes can be written to, one whole episode at a time.
 pub trait DatasetWriter {
     /// Writes an episode and returns its index. An error of `steps` leaves nothing of it.
@@ -46,7 +50,8 @@ pub struct Converted {
     pub num_episodes: usize,
     /// Steps written.
     pub num_steps: usize,
-    /// Columns of the source that are neither view, proprio nor action, and were left behind.
+    /// Columns of the source that are neither view, proprio nor action, and were left behind: also
+    /// the capture times of a recording.
     pub left_behind: Vec<String>,
 }
 
@@ -87,11 +92,17 @@ pub(crate) fn count_steps(from: &dyn Dataset, episodes: &[usize]) -> Result<u64,
     Ok(episodes.iter().map(|&episode| from.episode_len(episode) as u64).sum())
 }
 
-/// The columns that a conversion does not carry over.
+/// The columns that a conversion does not carry over; counters of the format itself are counted
+/// anew and are not among them.
 pub(crate) fn left_behind(from: &dyn Dataset) -> Result<Vec<String>, DatasetError> {
     let features = from.info()?.features.into_iter();
-    let other = features.filter(|feature| feature.role == Role::Other);
-    Ok(other.map(|feature| feature.name).collect())
+    let is_left = |role: Role, name: &str| match role {
+        Role::Other => true,
+        Role::Index => !COUNTED_ANEW.contains(&name),
+        _ => false,
+    };
+    let left = features.filter(|feature| is_left(feature.role, &feature.name));
+    Ok(left.map(|feature| feature.name).collect())
 }
 
 /// How copying an episode ended, where the writer is not to blame.

@@ -25,6 +25,7 @@ mod recorded;
 mod recording;
 #[cfg(test)]
 mod recording_tests;
+mod salvage;
 mod schema;
 mod tables;
 #[cfg(test)]
@@ -51,8 +52,9 @@ use meta::{EpisodeMeta, VideoPlace};
 use modality::Modality;
 use videos::VideoFrames;
 
-pub use recording::{Recorded, Recording, RecordingOptions};
 pub(crate) use recorded::check_step;
+pub use recording::{Recorded, Recording, RecordingOptions};
+pub use salvage::{Salvaged, salvage};
 pub use writer::LerobotWriter;
 
 /// A version of the format.
@@ -121,10 +123,21 @@ impl LerobotSource {
             return Err(DatasetError::UnknownFormat { path: root });
         }
         let info = Info::read(&root)?;
-        let mut described = features::columns(&root, &info)?;
-        let modality = Modality::read(&root, &mut described.columns)?;
         let tasks = meta::read_tasks(&root, info.version)?;
         let metas = meta::read_episodes(&root, &info)?;
+        Self::new(&root, info, tasks, metas)
+    }
+
+    /// The dataset in folder `root`, whose episodes are `metas`.
+    fn new(
+        root: &Path,
+        info: Info,
+        tasks: Vec<(i64, String)>,
+        metas: Vec<EpisodeMeta>,
+    ) -> Result<Self, DatasetError> {
+        let root = root.to_owned();
+        let mut described = features::columns(&root, &info)?;
+        let modality = Modality::read(&root, &mut described.columns)?;
         let about = About {
             format: format!("LeRobot {}", info.version),
             path: root.clone(),
@@ -244,8 +257,7 @@ impl Source for LerobotSource {
             let VideoPlace { file, from_secs } = &meta.videos[at];
             let times = times.iter().map(|&time| from_secs + f64::from(time)).collect();
             let path = self.root.join(file);
-            let frames =
-                VideoFrames::open(&self.videos, path, column, times, self.info.fps)?;
+            let frames = VideoFrames::open(&self.videos, path, column, times, self.info.fps)?;
             tracks.push(Track::Pictures(Box::new(frames)));
         }
         Ok(tracks)

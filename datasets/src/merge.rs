@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use engraft_core::SpecError;
 
-use crate::convert::{Converted, convert, count_steps, difference, left_behind, verify};
+use crate::convert::{Converted, convert, count_steps, difference, verify};
 use crate::{Dataset, DatasetError, LerobotWriter, Version, open, split};
 
 /// Writes all episodes of `datasets`, one dataset after the other, as a LeRobot dataset in folder
@@ -107,7 +107,6 @@ pub fn split_off(
             }
         }
     }
-    left_behind(dataset)?;
     let mut done = 0;
     let mut converted = Vec::new();
     for part in parts {

@@ -173,6 +173,7 @@ impl Episode for PictureEpisode {
     fn actions(&self, steps: Range<usize>) -> Result<ActionChunk, DatasetError> {
         self.counting.actions(steps)
     }
+}
 
 /// `bytes` with some damage: bits flipped, numbers replaced by extremes, parts cut out or doubled.
 pub(crate) fn damaged(bytes: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {

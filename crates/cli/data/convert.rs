@@ -69,10 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let converted = convert(&*dataset, &mut *writer, &episodes, progress)?;
     bar.clear();
     let out = args.out.display();
-    say(format_args!(
-        "{out}: {} episodes, {} steps",
-        converted.num_episodes, converted.num_steps
-    ))?;
+    say(format_args!("{out}: {} episodes, {} steps", converted.num_episodes, converted.num_steps))?;
     if !converted.left_behind.is_empty() {
         note(format_args!("left behind: {}", converted.left_behind.join(", ")));
     }

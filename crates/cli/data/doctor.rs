@@ -62,7 +62,12 @@ fn describe(diagnosis: &Diagnosis) -> anyhow::Result<()> {
             Severity::Warning => "warning",
             Severity::Note => "note",
         };
-        say(format_args!("{severity:<8} {}{}: {}", place(finding), finding.check, finding.message))?;
+        say(format_args!(
+            "{severity:<8} {}{}: {}",
+            place(finding),
+            finding.check,
+            finding.message
+        ))?;
         if let Some(remedy) = &finding.remedy {
             say(format_args!("{:<8} {remedy}", ""))?;
         }

@@ -82,7 +82,8 @@ impl FromStr for Part {
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let wrong = || anyhow!("expected OUT=80% or OUT=0-9,12, found `{text}`");
-        let (out, what) = text.rsplit_once('=').filter(|(out, _)| !out.is_empty()).ok_or_else(wrong)?;
+        let (out, what) =
+            text.rsplit_once('=').filter(|(out, _)| !out.is_empty()).ok_or_else(wrong)?;
         let what = match what.strip_suffix('%') {
             Some(percent) => {
                 let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;

@@ -11,7 +11,9 @@ use arrow_schema::{Field, Schema};
 use engraft_core::{Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
 
 use super::{Version, tables};
-use crate::{Diagnosis, Examination, LerobotWriter, Severity, Step, examine, open, repair, verify};
+use crate::{
+    Diagnosis, Examination, LerobotWriter, Severity, Step, examine, open, repair, salvage, verify,
+};
 
 const LENGTHS: [usize; 4] = [12, 9, 14, 10];
 
@@ -353,4 +355,37 @@ fn an_episode_that_stands_twice_is_dropped_once() {
         "duplicate-episode: expected a demonstration of its own, found episode 1 again"
     );
     assert_eq!(open(&out).unwrap().num_episodes(), 4);
+}
+
+#[test]
+fn episodes_are_told_by_their_rows_where_their_list_was_cut_off() {
+    for version in BOTH {
+        let set = written(version);
+        let (list, tasks) = match version {
+            Version::V30 => ("meta/episodes/chunk-000/file-000.parquet", "meta/tasks.parquet"),
+            _ => ("meta/episodes.jsonl", "meta/tasks.jsonl"),
+        };
+        assert!(salvage(&set.dir).unwrap().lost.is_empty());
+        for file in [data(&set.dir, version, 3), set.dir.join(list)] {
+            let bytes = fs::read(&file).unwrap();
+            fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
+        }
+        assert!(open(&set.dir).is_err());
+        let salvaged = salvage(&set.dir).unwrap();
+        assert_eq!(salvaged.lost.len(), 2, "{:?}", salvaged.lost);
+        let dataset = salvaged.dataset;
+        assert_eq!(dataset.num_episodes(), 3);
+        assert_eq!(
+            (dataset.task(0), dataset.task(1), dataset.episode_len(2)),
+            ("lift", "lower", 14)
+        );
+        let options = Examination::default();
+        let diagnosis = examine(&*dataset, &options, &mut |_, _| {});
+        let out = set.dir.with_file_name("saved");
+        let repaired = repair(&*dataset, &diagnosis, &out, &mut |_, _| {}).unwrap();
+        assert_eq!((repaired.num_episodes, repaired.dropped.len()), (3, 0));
+        assert_eq!(troubles(&out), []);
+        fs::remove_file(set.dir.join(tasks)).unwrap();
+        assert_eq!(salvage(&set.dir).unwrap().dataset.task(0), "");
+    }
 }

@@ -77,6 +77,8 @@ fn a_recording_keeps_true_times_beside_nominal_ones() {
         let dataset = open(&dir).unwrap();
         assert_eq!(dataset.spec(), &spec());
         assert_eq!((dataset.num_episodes(), dataset.check()), (2, vec![]));
+        let left = crate::convert::left_behind(&*dataset).unwrap();
+        assert_eq!(left, ["capture_time", "dropped_frames"]);
         let diagnosis = examine(&*dataset, &Examination::default(), &mut |_, _| {});
         assert!(diagnosis.is_healthy(), "{:?}", diagnosis.findings);
         let info = fs::read_to_string(dir.join("meta/info.json")).unwrap();
