@@ -11,7 +11,6 @@ mod examine;
 mod examine_stats;
 #[cfg(test)]
 mod examine_tests;
-#[cfg_attr(not(test), expect(dead_code, reason = "no video is opened yet"))]
 mod examine_video;
 mod features;
 #[cfg(test)]
@@ -254,7 +253,7 @@ impl Source for LerobotSource {
                 tracks.extend(rows.next());
                 continue;
             };
-            let VideoPlace { file, from_secs } = &meta.videos[at];
+            let VideoPlace { file, from_secs, .. } = &meta.videos[at];
             let times = times.iter().map(|&time| from_secs + f64::from(time)).collect();
             let path = self.root.join(file);
             let frames = VideoFrames::open(&self.videos, path, column, times, self.info.fps)?;

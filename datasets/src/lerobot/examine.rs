@@ -82,6 +82,7 @@ impl LerobotSource {
         findings.extend(self.wrong_rows(&rows));
         findings.extend(self.wrong_ranges());
         findings.extend(self.wrong_stats(&rows));
+        findings.extend(self.wrong_videos());
         findings
     }
 

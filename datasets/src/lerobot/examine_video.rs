@@ -1,7 +1,93 @@
 //! Times of a video's frames, held against the episodes that point into it.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::LerobotSource;
+use super::episode::read_rows;
 use super::examine::TOLERANCE_SECS;
-use crate::Finding;
+use super::meta::VideoPlace;
+use crate::parallel::in_parallel;
+use crate::source::Track;
+use crate::{DatasetError, Finding, chain};
+
+impl LerobotSource {
+    /// What is wrong with the videos; reads their indices and decodes nothing.
+    pub(super) fn wrong_videos(&self) -> Vec<Finding> {
+        let mut videos: BTreeMap<&Path, Vec<(usize, &VideoPlace)>> = BTreeMap::new();
+        for (episode, meta) in self.metas.iter().enumerate() {
+            for place in &meta.videos {
+                videos.entry(&place.file).or_default().push((episode, place));
+            }
+        }
+        if videos.is_empty() {
+            return Vec::new();
+        }
+        let times = in_parallel(self.metas.len(), |at| self.times(at), &mut |_| {});
+        let videos: Vec<_> = videos.into_iter().collect();
+        let examined = in_parallel(
+            videos.len(),
+            |at| {
+                let (file, places) = &videos[at];
+                self.wrong_video(file, places, &times)
+            },
+            &mut |_| {},
+        );
+        examined.into_iter().flatten().collect()
+    }
+
+    /// When each step of an episode was; nothing where its rows cannot be read, which is told
+    /// elsewhere.
+    fn times(&self, episode: usize) -> Vec<f64> {
+        let rows = read_rows(&self.root, &[&self.time], &self.metas[episode]);
+        match rows.ok().and_then(|mut rows| rows.pop()) {
+            Some(Track::Numbers(times)) => times.into_iter().map(f64::from).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn wrong_video(
+        &self,
+        file: &Path,
+        places: &[(usize, &VideoPlace)],
+        times: &[Vec<f64>],
+    ) -> Vec<Finding> {
+        let name = file.display().to_string();
+        let video = match self.videos.get(&self.root.join(file)) {
+            Ok(video) => video,
+            Err(error) => return vec![unreadable(&error)],
+        };
+        let episodes: Vec<VideoEpisode<'_>> = places
+            .iter()
+            .filter(|(episode, _)| !times[*episode].is_empty())
+            .map(|&(episode, place)| VideoEpisode {
+                episode,
+                from_secs: place.from_secs,
+                to_secs: place.to_secs,
+                timestamps: &times[episode],
+            })
+            .collect();
+        video_findings(&VideoFacts {
+            file: &name,
+            frame_secs: video.times(),
+            container_hz: usual_rate(video.times()),
+            fps: f64::from(self.info.fps),
+            episodes: &episodes,
+        })
+    }
+}
+
+fn unreadable(error: &DatasetError) -> Finding {
+    let remedy = "copy the file again, or leave its episodes out: `--repair` does";
+    Finding::error("unreadable-video", chain(error)).remedy(remedy).repairable()
+}
+
+/// Frames per second between most frames.
+fn usual_rate(times: &[f64]) -> Option<f64> {
+    let mut gaps: Vec<f64> = times.windows(2).map(|two| two[1] - two[0]).collect();
+    gaps.sort_by(f64::total_cmp);
+    gaps.get(gaps.len() / 2).filter(|gap| **gap > 0.0).map(|gap| 1.0 / gap)
+}
 
 /// A video and what is said of it.
 #[derive(Debug, Clone)]

@@ -38,6 +38,8 @@ pub(super) struct VideoPlace {
     pub(super) file: PathBuf,
     /// When the episode begins in it.
     pub(super) from_secs: f64,
+    /// When it ends in it, where that is said.
+    pub(super) to_secs: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -117,13 +119,16 @@ fn episodes_of_lines(root: &Path, info: &Info) -> Result<Vec<EpisodeMeta>, Datas
                 .video_keys()
                 .map(|key| {
                     let file = video_file(root, info, key, &values)?;
-                    Ok(VideoPlace { file, from_secs: 0.0 })
+                    Ok(VideoPlace { file, from_secs: 0.0, to_secs: None })
                 })
                 .collect::<Result<_, DatasetError>>()?,
         })
     };
     lines::<EpisodeLine>(&path)?.into_iter().map(entry).collect()
 }
+
+/// Of one camera: its feature, and per episode the chunk, the file, the beginning and the end.
+type VideoColumns<'a> = (&'a str, Vec<i64>, Vec<i64>, Vec<f64>, Option<Vec<f64>>);
 
 fn episodes_of_parquet(root: &Path, info: &Info) -> Result<Vec<EpisodeMeta>, DatasetError> {
     let mut episodes = Vec::new();
@@ -149,6 +154,7 @@ fn episodes_of_parquet(root: &Path, info: &Info) -> Result<Vec<EpisodeMeta>, Dat
                     column(&name("chunk_index"))?,
                     column(&name("file_index"))?,
                     doubles(&batch, &name("from_timestamp"), &path)?,
+                    doubles(&batch, &name("to_timestamp"), &path).ok(),
                 ));
             }
             for row in 0..batch.num_rows() {
@@ -162,12 +168,13 @@ fn episodes_of_parquet(root: &Path, info: &Info) -> Result<Vec<EpisodeMeta>, Dat
                     count("data/file_index", files[row])?,
                 );
                 let values = [("chunk_index", place.0), ("file_index", place.1)];
-                let video = |(key, chunks, files, from): &(&str, Vec<i64>, Vec<i64>, Vec<f64>)| {
+                let video = |(key, chunks, files, from, to): &VideoColumns<'_>| {
                     let chunk = count("videos/*/chunk_index", chunks[row])?;
                     let file = count("videos/*/file_index", files[row])?;
                     let values = [("chunk_index", chunk), ("file_index", file)];
                     let file = video_file(root, info, key, &values)?;
-                    Ok(VideoPlace { file, from_secs: from[row] })
+                    let to_secs = to.as_ref().map(|to| to[row]);
+                    Ok(VideoPlace { file, from_secs: from[row], to_secs })
                 };
                 let videos = videos.iter().map(video).collect::<Result<_, DatasetError>>()?;
                 episodes.push(EpisodeMeta {
