@@ -202,20 +202,20 @@ fn find_index(
         let start = &mut start[..left.min(16) as usize];
         read(offset, start)?;
         let header = Header::read(&mut Fields::new(start));
-        let Header { kind, header, size } = header.map_err(DatasetError::file("mp4", path))?;
+        let Header { kind, len, size } = header.map_err(DatasetError::file("mp4", path))?;
         let size = size.unwrap_or(left);
         if number == 0 && kind != *b"ftyp" && kind != *b"moov" && kind != *b"mdat" {
             let found = format!("`{}`", boxes::name(kind));
             return Err(DatasetError::content("first box", "`ftyp` of an mp4", found, path));
         }
         if kind == *b"moov" {
-            if size < header || size > left || size > MAX_INDEX_BYTES {
+            if size < len || size > left || size > MAX_INDEX_BYTES {
                 let expected = format!("at most {} bytes", left.min(MAX_INDEX_BYTES));
                 return Err(DatasetError::content("moov", expected, size.to_string(), path));
             }
-            return Ok((offset + header, size - header));
+            return Ok((offset + len, size - len));
         }
-        if size < header {
+        if size < len {
             break;
         }
         match offset.checked_add(size) {

@@ -4,8 +4,9 @@
     pip install av==18.1.0 numpy==2.4.6
     python tests/golden/make_video.py tests/golden/video
 
-For each NAME.mp4 there is NAME.json: its size, its codec, when each frame is shown in seconds, and
-the SHA-256 of each frame's pixels, which are 8-bit RGB, row by row.
+For each NAME.mp4 there is NAME.json: its size, its codec, when each frame is shown in seconds (as
+text, so that no reader rounds it), and the SHA-256 of each frame's pixels, which are 8-bit RGB, row
+by row.
 """
 
 import hashlib
@@ -73,7 +74,7 @@ def keep(path: Path):
         "codec": {"h264": "H.264", "av1": "AV1"}[codec],
         "width": frames[0].width,
         "height": frames[0].height,
-        "times": [frame.time for frame in frames],
+        "times": [repr(frame.time) for frame in frames],
         "sha256": [hashlib.sha256(frame.to_ndarray(format="rgb24").tobytes()).hexdigest() for frame in frames],
     }
     path.with_suffix(".json").write_text(json.dumps(about, indent=0) + "\n")

@@ -1,5 +1,6 @@
 //! AV1, by `re_rav1d`.
 
+use engraft_core::RgbImage;
 pub(super) use re_rav1d::dav1d::Picture;
 use re_rav1d::dav1d::pixel::{MatrixCoefficients, YUVRange};
 use re_rav1d::dav1d::{Decoder, Error, PixelLayout, PlanarImageComponent, Settings};
@@ -45,7 +46,7 @@ impl Av1 {
         settings.set_max_frame_delay(1);
         settings.set_all_layers(false);
         settings.set_frame_size_limit(u32::try_from(max_pixels).unwrap_or(u32::MAX));
-        let decoder = Decoder::with_settings(&settings).map_err(|error| failed(&error))?;
+        let decoder = Decoder::with_settings(&settings).map_err(failed)?;
         Ok(Self { decoder })
     }
 
@@ -68,7 +69,7 @@ impl Av1 {
             let pending = match sent {
                 Ok(()) => false,
                 Err(Error::Again) => true,
-                Err(error) => return Err(failed(&error)),
+                Err(error) => return Err(failed(error)),
             };
             match self.decoder.get_picture() {
                 Ok(picture) => last = Some(picture),
@@ -76,7 +77,7 @@ impl Av1 {
                 Err(Error::Again) => {
                     return last.map_or_else(|| damage("a sample shows no picture"), Ok);
                 }
-                Err(error) => return Err(failed(&error)),
+                Err(error) => return Err(failed(error)),
             }
             sent = self.decoder.send_pending_data();
         }
@@ -84,15 +85,15 @@ impl Av1 {
     }
 }
 
-fn failed(error: &Error) -> Damage {
+fn failed(error: Error) -> Damage {
     Damage(format!("the AV1 decoder gave up: {error}"))
 }
 
-/// Works on the planes of a picture.
-pub(super) fn with_planes<T>(
-    picture: &Picture,
-    work: impl FnOnce(&Planes) -> Result<T, Damage>,
-) -> Result<T, Damage> {
+/// A picture as RGB.
+pub(super) fn to_rgb(picture: &Picture) -> Result<RgbImage, Damage> {
+    if picture.bit_depth() != 8 {
+        return unsupported("AV1 of 10 or 12 bits");
+    }
     let chroma = match picture.pixel_layout() {
         PixelLayout::I400 => Chroma::Grey,
         PixelLayout::I420 => Chroma::Quarter,
@@ -112,15 +113,16 @@ pub(super) fn with_planes<T>(
         Chroma::Grey => (None, None),
         _ => (Some(component(PlanarImageComponent::U)), Some(component(PlanarImageComponent::V))),
     };
-    work(&Planes {
+    let planes = Planes {
         width: picture.width() as usize,
         height: picture.height() as usize,
         chroma,
         color,
-        planes: [&y, u.as_deref().unwrap_or(&[]), v.as_deref().unwrap_or(&[])],
+        yuv: [&y, u.as_deref().unwrap_or(&[]), v.as_deref().unwrap_or(&[])],
         strides: [
             picture.stride(PlanarImageComponent::Y) as usize,
             picture.stride(PlanarImageComponent::U) as usize,
         ],
-    })
+    };
+    planes.to_rgb()
 }

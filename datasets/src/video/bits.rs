@@ -72,12 +72,12 @@ mod tests {
 
     #[test]
     fn golomb_codes_are_read() {
-        let mut bits = Bits::new(&[0b1_010_011_0, 0b0100_0010, 0b1_0000000]);
+        let mut bits = Bits::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
         let found: Vec<u32> = (0..5).map(|_| bits.unsigned().unwrap()).collect();
         assert_eq!(found, [0, 1, 2, 3, 4]);
         assert_eq!(bits.position(), 17);
         assert!(Bits::new(&[0; 9]).unsigned().is_err());
-        let mut bits = Bits::new(&[0b1_010_011_0, 0b0100_0000]);
+        let mut bits = Bits::new(&[0b1010_0110, 0b0100_0000]);
         let found: Vec<i64> = (0..4).map(|_| bits.signed().unwrap()).collect();
         assert_eq!(found, [0, 1, -1, 2]);
     }

@@ -29,10 +29,10 @@ impl<'a> Boxes<'a> {
     }
 
     /// What is in the first box of `kind`.
-    pub(super) fn find(bytes: &'a [u8], kind: &Kind) -> Result<Option<&'a [u8]>, Damage> {
+    pub(super) fn find(bytes: &'a [u8], kind: Kind) -> Result<Option<&'a [u8]>, Damage> {
         for found in Self::new(bytes) {
             let (found, body) = found?;
-            if found == *kind {
+            if found == kind {
                 return Ok(Some(body));
             }
         }
@@ -40,20 +40,20 @@ impl<'a> Boxes<'a> {
     }
 
     /// The same, where it must be there.
-    pub(super) fn need(bytes: &'a [u8], kind: &Kind) -> Result<&'a [u8], Damage> {
-        let missing = || Damage(format!("expected a box `{}`, found none", name(*kind)));
+    pub(super) fn need(bytes: &'a [u8], kind: Kind) -> Result<&'a [u8], Damage> {
+        let missing = || Damage(format!("expected a box `{}`, found none", name(kind)));
         Self::find(bytes, kind)?.ok_or_else(missing)
     }
 
     fn one(&mut self) -> Result<(Kind, &'a [u8]), Damage> {
         let left = self.rest.len() as u64;
-        let Header { kind, header, size } = Header::read(&mut self.rest)?;
+        let Header { kind, len, size } = Header::read(&mut self.rest)?;
         let size = size.unwrap_or(left);
-        if size < header || size > left {
+        if size < len || size > left {
             let kind = name(kind);
             return damage(format!("box `{kind}`: expected at most {left} bytes, found {size}"));
         }
-        Ok((kind, self.rest.take((size - header) as usize)?))
+        Ok((kind, self.rest.take((size - len) as usize)?))
     }
 }
 
@@ -77,7 +77,7 @@ impl<'a> Iterator for Boxes<'a> {
 pub(super) struct Header {
     pub(super) kind: Kind,
     /// Bytes of the header itself.
-    pub(super) header: u64,
+    pub(super) len: u64,
     /// Bytes of the box with its header; none where it goes on to the end.
     pub(super) size: Option<u64>,
 }
@@ -87,9 +87,9 @@ impl Header {
         let size = fields.u32()?;
         let kind = fields.array()?;
         Ok(match size {
-            0 => Self { kind, header: 8, size: None },
-            1 => Self { kind, header: 16, size: Some(fields.u64()?) },
-            size => Self { kind, header: 8, size: Some(u64::from(size)) },
+            0 => Self { kind, len: 8, size: None },
+            1 => Self { kind, len: 16, size: Some(fields.u64()?) },
+            size => Self { kind, len: 8, size: Some(u64::from(size)) },
         })
     }
 }
@@ -176,8 +176,8 @@ mod tests {
         let found: Vec<_> = Boxes::new(bytes).map(Result::unwrap).collect();
         assert_eq!(found, [(*b"abcd", &b"X"[..]), (*b"wide", &b"YZ"[..])]);
         let long = b"\0\0\0\x01abcd\0\0\0\0\0\0\0\x11X";
-        assert_eq!(Boxes::need(long, b"abcd").unwrap(), b"X");
-        assert_eq!(Boxes::find(long, b"moov").unwrap(), None);
+        assert_eq!(Boxes::need(long, *b"abcd").unwrap(), b"X");
+        assert_eq!(Boxes::find(long, *b"moov").unwrap(), None);
     }
 
     #[test]
@@ -192,6 +192,6 @@ mod tests {
         let mut fields = Fields::new(b"\0\0\0\x02abcdefg");
         let found = fields.table(4).unwrap_err().to_string();
         assert_eq!(found, "a table says 2 entries, its box holds 1");
-        assert_eq!(Fields::new(b"\0\0\0\x01abcdefg").table(4).unwrap(), b"abcd");
+        assert_eq!(Fields::new(b"\0\0\0\x01abcdefg").table(4).unwrap(), *b"abcd");
     }
 }

@@ -13,7 +13,7 @@ const MAX_SIDE: u16 = 16384;
 /// A way of coding video that can be decoded here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// AOMedia Video 1, which LeRobot writes.
+    /// What LeRobot writes.
     Av1,
     /// MPEG-4 part 10, also called AVC.
     H264,
@@ -61,10 +61,10 @@ impl Description {
         let (width, height) = (usize::from(width), usize::from(height));
         let boxes = fields.rest();
         let config = match &kind {
-            b"av01" => Config::Av1(av1::Config::parse(Boxes::need(boxes, b"av1C")?)?),
+            b"av01" => Config::Av1(av1::Config::parse(Boxes::need(boxes, *b"av1C")?)?),
             b"avc1" | b"avc3" => {
                 let color = colr(boxes)?;
-                let config = Boxes::need(boxes, b"avcC")?;
+                let config = Boxes::need(boxes, *b"avcC")?;
                 Config::H264(h264::Config::parse(config, (width, height), color)?)
             }
             _ => return unsupported(&format!("{} video", title(kind))),
@@ -102,7 +102,7 @@ fn title(kind: Kind) -> String {
 
 /// The colours that the container names.
 fn colr(boxes: &[u8]) -> Result<Color, Damage> {
-    let Some(body) = Boxes::find(boxes, b"colr")? else { return Ok(Color::default()) };
+    let Some(body) = Boxes::find(boxes, *b"colr")? else { return Ok(Color::default()) };
     let mut fields = Fields::new(body);
     let kind: Kind = fields.array()?;
     if kind != *b"nclx" && kind != *b"nclc" {

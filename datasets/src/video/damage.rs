@@ -15,7 +15,7 @@ fn bytes(name: &str) -> Vec<u8> {
 }
 
 /// Where a box of `kind` begins and where it ends, its contents only.
-fn place(bytes: &[u8], kind: &[u8; 4]) -> std::ops::Range<usize> {
+fn place(bytes: &[u8], kind: [u8; 4]) -> std::ops::Range<usize> {
     let body = Boxes::need(bytes, kind).unwrap();
     let start = body.as_ptr() as usize - bytes.as_ptr() as usize;
     start..start + body.len()
@@ -55,7 +55,7 @@ fn an_index_with_changed_bytes_is_read_or_refused() {
     let (mut read, mut refused) = (0, 0);
     for name in ["h264", "episodes", "odd"] {
         let whole = bytes(name);
-        let moov = &whole[place(&whole, b"moov")];
+        let moov = &whole[place(&whole, *b"moov")];
         for _ in 0..40_000 {
             let mut moov = moov.to_vec();
             mutate(&mut moov, &mut draws);
@@ -82,7 +82,7 @@ fn samples_with_changed_bytes_are_decoded_or_refused() {
     let (mut decoded, mut refused) = (0, 0);
     for name in NAMES {
         let whole = bytes(name);
-        let mdat = place(&whole, b"mdat");
+        let mdat = place(&whole, *b"mdat");
         for _ in 0..400 {
             let mut damaged = whole.clone();
             mutate(&mut damaged[mdat.clone()], &mut draws);
@@ -108,7 +108,7 @@ fn a_file_that_ends_early_is_refused_wherever_it_ends() {
         assert!(error.contains("damaged.mp4"), "{error}");
     }
     let index_first =
-        [&whole[..0], b"\0\0\0\x08ftyp", &whole[place(&whole, b"mdat").end..]].concat();
+        [&whole[..0], b"\0\0\0\x08ftyp", &whole[place(&whole, *b"mdat").end..]].concat();
     let error = error_of(folder.path(), &index_first);
     assert!(error.contains("lies past the end of the file"), "{error}");
 }
@@ -117,7 +117,7 @@ fn a_file_that_ends_early_is_refused_wherever_it_ends() {
 fn a_recording_that_was_not_finished_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let whole = bytes("av1");
-    let error = error_of(folder.path(), &whole[..place(&whole, b"mdat").end]);
+    let error = error_of(folder.path(), &whole[..place(&whole, *b"mdat").end]);
     assert!(error.contains("recording or copy was not finished"), "{error}");
     let error = error_of(folder.path(), b"\x89PNG\r\n\x1a\n and more");
     assert!(error.contains("`ftyp` of an mp4"), "{error}");
@@ -127,7 +127,7 @@ fn a_recording_that_was_not_finished_says_so() {
 fn counts_that_lie_allocate_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let whole = bytes("av1");
-    let moov = place(&whole, b"moov");
+    let moov = place(&whole, *b"moov");
     let find = |kind: &[u8; 4]| {
         let at = whole[moov.clone()].windows(4).position(|window| window == kind).unwrap();
         moov.start + at + 4

@@ -53,7 +53,7 @@ impl Decoders {
             max_bytes,
             per_video,
             #[cfg(test)]
-            decoded: Default::default(),
+            decoded: std::sync::atomic::AtomicUsize::default(),
         }
     }
 
@@ -67,7 +67,7 @@ impl Decoders {
         let picture = reader.read(video, sample)?.to_rgb(video)?;
         let dropped = self.with(|idle| {
             idle.push(reader);
-            let mut num_bytes: usize = idle.iter().map(|reader| reader.num_bytes()).sum();
+            let mut num_bytes: usize = idle.iter().map(Reader::num_bytes).sum();
             let mut count = 0;
             while num_bytes > self.max_bytes && count + 1 < idle.len() {
                 num_bytes -= idle[count].num_bytes();
@@ -234,7 +234,7 @@ impl Reader {
 impl Picture {
     fn to_rgb(&self, video: &Video) -> Result<RgbImage, Damage> {
         let picture = match self {
-            Self::Av1(picture) => av1::with_planes(picture, |planes| planes.to_rgb()),
+            Self::Av1(picture) => av1::to_rgb(picture),
             Self::H264(picture) => picture.planes().to_rgb(),
         }?;
         let (expected, found) =

@@ -20,7 +20,8 @@ struct Expected {
     codec: String,
     width: usize,
     height: usize,
-    times: Vec<f64>,
+    /// As text: JSON readers may round.
+    times: Vec<String>,
     sha256: Vec<String>,
 }
 
@@ -46,7 +47,8 @@ fn every_frame_and_its_time_equal_those_of_pyav() {
         let video = Video::open(&path(name)).unwrap();
         assert_eq!(video.codec().to_string(), expected.codec, "{name}");
         assert_eq!((video.width(), video.height()), (expected.width, expected.height), "{name}");
-        assert_eq!(video.times(), expected.times, "{name}");
+        let times: Vec<f64> = expected.times.iter().map(|time| time.parse().unwrap()).collect();
+        assert_eq!(video.times(), times, "{name}");
         assert_eq!(video.is_exact(), !["h264", "h264_main", "odd"].contains(&name), "{name}");
         for index in 0..expected.times.len() {
             assert_frame(&video, name, &expected, index);

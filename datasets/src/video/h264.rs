@@ -175,7 +175,7 @@ impl Picture {
             height,
             chroma: Chroma::Quarter,
             color,
-            planes: [y, u, v],
+            yuv: [y, u, v],
             strides: [width, halves],
         }
     }

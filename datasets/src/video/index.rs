@@ -6,6 +6,9 @@ use super::codec::Description;
 /// Most frames that a track may have: 38 hours at 30 per second.
 const MAX_FRAMES: usize = 1 << 22;
 
+/// Latest tick that an edit may name, so that nothing overflows on the way to a time.
+const LAST_TICK: i64 = 1 << 60;
+
 /// The video track of an mp4.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -33,19 +36,19 @@ pub(super) struct Sample {
 impl Index {
     /// Reads a `moov` box of a file of `file_len` bytes.
     pub(super) fn parse(moov: &[u8], file_len: u64) -> Result<Self, Damage> {
-        let movie_scale = time_scale(Boxes::need(moov, b"mvhd")?)?;
+        let movie_scale = time_scale(Boxes::need(moov, *b"mvhd")?)?;
         for found in Boxes::new(moov) {
             let (kind, track) = found?;
             if kind != *b"trak" {
                 continue;
             }
-            let media = Boxes::need(track, b"mdia")?;
-            let mut handler = Fields::new(Boxes::need(media, b"hdlr")?);
+            let media = Boxes::need(track, *b"mdia")?;
+            let mut handler = Fields::new(Boxes::need(media, *b"hdlr")?);
             handler.take(8)?;
             if handler.array()? != *b"vide" {
                 continue;
             }
-            let fragmented = Boxes::find(moov, b"mvex")?.is_some();
+            let fragmented = Boxes::find(moov, *b"mvex")?.is_some();
             return Self::of_track(track, media, movie_scale, file_len, fragmented);
         }
         damage("expected a video track, found none")
@@ -58,10 +61,10 @@ impl Index {
         file_len: u64,
         fragmented: bool,
     ) -> Result<Self, Damage> {
-        let scale = time_scale(Boxes::need(media, b"mdhd")?)?;
-        let tables = Boxes::need(Boxes::need(media, b"minf")?, b"stbl")?;
-        let description = Description::parse(Boxes::need(tables, b"stsd")?)?;
-        let sizes = Sizes::parse(Boxes::need(tables, b"stsz")?)?;
+        let scale = time_scale(Boxes::need(media, *b"mdhd")?)?;
+        let tables = Boxes::need(Boxes::need(media, *b"minf")?, *b"stbl")?;
+        let description = Description::parse(Boxes::need(tables, *b"stsd")?)?;
+        let sizes = Sizes::parse(Boxes::need(tables, *b"stsz")?)?;
         if sizes.count == 0 && fragmented {
             return damage(
                 "expected one index of all frames, found a fragmented mp4: rewrite it with \
@@ -70,8 +73,8 @@ impl Index {
         }
         let samples = samples(tables, &sizes, file_len)?;
         let shown = shown(tables, samples.len())?;
-        let edit = match Boxes::find(track, b"edts")? {
-            Some(edits) => Edit::parse(Boxes::need(edits, b"elst")?, movie_scale, scale)?,
+        let edit = match Boxes::find(track, *b"edts")? {
+            Some(edits) => Edit::parse(Boxes::need(edits, *b"elst")?, movie_scale, scale)?,
             None => Edit::default(),
         };
         let mut frames: Vec<(i64, u32)> = shown
@@ -81,7 +84,7 @@ impl Index {
             .map(|(&ticks, sample)| (ticks - edit.from + edit.delay, sample))
             .collect();
         frames.sort_unstable();
-        let syncs = syncs(Boxes::find(tables, b"stss")?, samples.len())?;
+        let syncs = syncs(Boxes::find(tables, *b"stss")?, samples.len())?;
         let times = frames.iter().map(|&(ticks, _)| ticks as f64 / f64::from(scale)).collect();
         let order: Vec<u32> = frames.into_iter().map(|(_, sample)| sample).collect();
         let lag = lag(&order);
@@ -146,9 +149,9 @@ impl<'a> Sizes<'a> {
 
 /// Where the samples lie: `stsc` says how many stand in each chunk, `stco` where the chunks are.
 fn samples(tables: &[u8], sizes: &Sizes, file_len: u64) -> Result<Vec<Sample>, Damage> {
-    let (chunks, width) = match Boxes::find(tables, b"co64")? {
+    let (chunks, width) = match Boxes::find(tables, *b"co64")? {
         Some(body) => (body, 8),
-        None => (Boxes::need(tables, b"stco")?, 4),
+        None => (Boxes::need(tables, *b"stco")?, 4),
     };
     let mut chunks = Fields::new(chunks);
     chunks.version()?;
@@ -156,7 +159,7 @@ fn samples(tables: &[u8], sizes: &Sizes, file_len: u64) -> Result<Vec<Sample>, D
         8 => u64::from(number(entry, 0)) << 32 | u64::from(number(entry, 4)),
         _ => u64::from(number(entry, 0)),
     });
-    let mut runs = Fields::new(Boxes::need(tables, b"stsc")?);
+    let mut runs = Fields::new(Boxes::need(tables, *b"stsc")?);
     runs.version()?;
     let runs: Vec<&[u8]> = runs.table(12)?.chunks_exact(12).collect();
     // Every sample takes a byte of the file, unless the file lies; then this stops at its end.
@@ -204,7 +207,7 @@ fn samples(tables: &[u8], sizes: &Sizes, file_len: u64) -> Result<Vec<Sample>, D
 
 /// When each sample is shown, in ticks before the edit list: `stts`, shifted by `ctts`.
 fn shown(tables: &[u8], count: usize) -> Result<Vec<i64>, Damage> {
-    let mut fields = Fields::new(Boxes::need(tables, b"stts")?);
+    let mut fields = Fields::new(Boxes::need(tables, *b"stts")?);
     fields.version()?;
     let mut ticks = 0;
     let mut shown = Vec::with_capacity(count);
@@ -218,7 +221,7 @@ fn shown(tables: &[u8], count: usize) -> Result<Vec<i64>, Damage> {
     if shown.len() < count {
         return damage(format!("expected the times of {count} frames, found {}", shown.len()));
     }
-    if let Some(body) = Boxes::find(tables, b"ctts")? {
+    if let Some(body) = Boxes::find(tables, *b"ctts")? {
         let mut fields = Fields::new(body);
         fields.version()?;
         let mut frames = shown.iter_mut();
@@ -297,8 +300,7 @@ impl Edit {
                 found += 1;
             }
         }
-        const WIDEST: i64 = 1 << 60; // so that nothing overflows on the way to a time
-        if found > 1 || edit.from > WIDEST || edit.delay > WIDEST {
+        if found > 1 || edit.from > LAST_TICK || edit.delay > LAST_TICK {
             return damage(format!(
                 "expected at most one edit, found {found}: rewrite it with \
                  `ffmpeg -i IN -c:v libsvtav1 -g 2 -crf 30 -pix_fmt yuv420p OUT`"

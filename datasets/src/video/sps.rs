@@ -90,7 +90,7 @@ impl ParameterSet {
         };
         let (width, height) = (side(across, &crop[..2]), side(down, &crop[2..]));
         let color = if bits.bit()? { color(&mut bits)? } else { None };
-        Ok(Self { profile, high_fields, width, height, color, plain })
+        Ok(Self { profile, plain, high_fields, width, height, color })
     }
 
     /// An error unless pictures are of `size`.
