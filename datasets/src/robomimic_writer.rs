@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use engraft_core::{Observation, RobotSpec};
 use serde_json::json;
 
-use crate::DatasetError;
 use crate::hdf5::{Attribute, Chunks, Stored, Writer, Written};
 use crate::lerobot::check_step;
 use crate::robomimic::OURS;
+use crate::{DatasetError, DatasetWriter, Step};
 
 /// Writes a robomimic file, one whole episode at a time.
 ///
@@ -70,8 +70,17 @@ impl RobomimicWriter {
         task: &str,
         steps: impl IntoIterator<Item = (Observation, Vec<f32>)>,
     ) -> Result<usize, DatasetError> {
+        self.add_fallible(task, &mut steps.into_iter().map(Ok))
+    }
+
+    fn add_fallible(
+        &mut self,
+        task: &str,
+        steps: &mut dyn Iterator<Item = Result<Step, DatasetError>>,
+    ) -> Result<usize, DatasetError> {
         let mut recorded = Recorded::new(&self.spec, self.deflate);
-        for (observation, action) in steps {
+        for step in steps {
+            let (observation, action) = step?;
             check_step(&self.spec, recorded.num_steps, &observation, &action)?;
             recorded.push(&mut self.writer, &observation, &action)?;
         }
@@ -112,6 +121,11 @@ impl RobomimicWriter {
     ///
     /// When the file cannot be written.
     pub fn finish(mut self) -> Result<(), DatasetError> {
+        self.write_groups()
+    }
+
+    /// Writes what holds the episodes together, and gives the file its name.
+    fn write_groups(&mut self) -> Result<(), DatasetError> {
         let environment = json!({
             "env_name": self.spec.name,
             "env_version": "",
@@ -143,6 +157,20 @@ impl RobomimicWriter {
         }
         let root = self.writer.group(members, &[])?;
         self.writer.finish(&root)
+    }
+}
+
+impl DatasetWriter for RobomimicWriter {
+    fn add_episode(
+        &mut self,
+        task: &str,
+        steps: &mut dyn Iterator<Item = Result<Step, DatasetError>>,
+    ) -> Result<usize, DatasetError> {
+        self.add_fallible(task, steps)
+    }
+
+    fn finish(&mut self) -> Result<(), DatasetError> {
+        self.write_groups()
     }
 }
 

@@ -308,7 +308,7 @@ impl Writer {
     }
 
     /// Makes `root` the group that holds all others, syncs the file and gives it its name.
-    pub(crate) fn finish(mut self, root: &Written) -> Result<(), DatasetError> {
+    pub(crate) fn finish(&mut self, root: &Written) -> Result<(), DatasetError> {
         self.flush_heap()?;
         let mut bytes = b"\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08\0".to_vec();
         bytes.extend((LEAF_HALF as u16).to_le_bytes());

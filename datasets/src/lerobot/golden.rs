@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use engraft_core::{Dimension, RgbImage, ViewSpec};
 
 use super::{Version, numbers::FeatureStats};
-use crate::{LerobotWriter, open, stats};
+use crate::{Examination, LerobotWriter, Severity, examine, open, stats};
 
 const LENGTHS: [usize; 3] = [5, 8, 3];
 
@@ -78,13 +78,7 @@ fn our_statistics_are_those_of_lerobot() {
 #[test]
 fn a_recording_of_lerobot_is_carried_on() {
     for name in ["lerobot_v30", "lerobot_v21"] {
-        let folder = tempfile::tempdir().unwrap();
-        let from = golden(name);
-        for file in files(&from) {
-            let to = folder.path().join(file.strip_prefix(&from).unwrap());
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(&file, to).unwrap();
-        }
+        let folder = copy(name);
         let dataset = open(folder.path()).unwrap();
         let source = dataset.episode(1).unwrap();
         let steps = (0..2).map(|at| {
@@ -135,6 +129,40 @@ fn videos_that_lerobot_wrote_are_read_frame_by_frame() {
         assert_eq!(all.map(|frames| frames.len()), [index, index]);
         assert_eq!(dataset.check(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn the_doctor_finds_videos_sound_until_one_is_cut_short() {
+    for name in ["lerobot_video_v30", "lerobot_video_v21"] {
+        let folder = copy(name);
+        let look = |every_picture| {
+            let options = Examination { every_picture, ..Examination::default() };
+            let found = examine(&*open(folder.path()).unwrap(), &options, &mut |_, _| {});
+            let bad = found.findings.into_iter().filter(|one| one.severity != Severity::Note);
+            bad.map(|one| (one.check, one.episode)).collect::<Vec<_>>()
+        };
+        assert_eq!(look(true), []);
+        let video = files(folder.path()).into_iter().find(|path| {
+            path.to_string_lossy().contains("wrist") && path.extension().unwrap() == "mp4"
+        });
+        let video = std::fs::File::options().write(true).open(video.unwrap()).unwrap();
+        video.set_len(video.metadata().unwrap().len() / 2).unwrap();
+        let found = look(false);
+        assert!(found.contains(&("unreadable-video", None)), "{found:?}");
+        assert!(found.iter().any(|(check, _)| *check == "unreadable-episode"), "{found:?}");
+    }
+}
+
+/// A golden dataset in a folder of its own.
+fn copy(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let from = golden(name);
+    for file in files(&from) {
+        let to = folder.path().join(file.strip_prefix(&from).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(&file, to).unwrap();
+    }
+    folder
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
