@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use engraft_core::Environment;
-use engraft_datasets::LerobotWriter;
+use engraft_datasets::{LerobotWriter, RecordingOptions};
 use engraft_sim::{
     Demonstration, Noise, SimOptions, SimView, Simulator, Split, Task, record_episode,
 };
@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Version of the LeRobot format.
     #[arg(long, value_enum, default_value = "v3.0")]
     format: Format,
+    /// Keep when each step was captured, and how many frames were dropped before it.
+    #[arg(long)]
+    capture_times: bool,
 }
 
 /// What to record.
@@ -82,7 +85,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let options = SimOptions { image_size: args.size, views, ..SimOptions::default() };
     let (task, split, episodes, seed) = (args.sim, args.split, args.episodes, args.seed);
     let plan = Plan { task, split, options, noise, episodes, seed };
-    let mut writer = LerobotWriter::create(&args.out, &spec(&plan)?, args.format.into())?;
+    let options = RecordingOptions { capture_times: args.capture_times };
+    let (spec, version) = (spec(&plan)?, args.format.into());
+    let mut writer = LerobotWriter::create_with(&args.out, &spec, version, options)?;
     let started = Instant::now();
     let recorded = record(&plan, &mut writer)?;
     writer.finish()?;
@@ -111,6 +116,7 @@ pub(crate) fn record(plan: &Plan, writer: &mut LerobotWriter) -> anyhow::Result<
         .map(|_| Simulator::new(plan.task, plan.split, plan.options.clone()))
         .collect::<Result<Vec<_>, _>>()?;
     let task = plan.task.instruction();
+    let period_secs = simulators[0].spec().period_secs();
     let mut bar =
         Bar::new(format!("recording {} ({})", plan.task, plan.split), plan.episodes as u64);
     let mut recorded = Recorded { steps: 0, dropped: 0 };
@@ -129,7 +135,14 @@ pub(crate) fn record(plan: &Plan, writer: &mut LerobotWriter) -> anyhow::Result<
             let (demonstration, dropped) = result?;
             recorded.steps += demonstration.steps.len();
             recorded.dropped += dropped;
-            writer.add_episode(task, demonstration.steps)?;
+            // The simulator's clock never drops a frame; a real robot's would say so here.
+            let mut episode = writer.begin(task);
+            for (step, (observation, action)) in demonstration.steps.iter().enumerate() {
+                episode.push(observation, action, step as f64 * period_secs)?;
+            }
+            if let Some(warning) = episode.finish()?.warning {
+                note(warning);
+            }
             next += 1;
         }
         bar.set(next as u64, &format!("{} steps", recorded.steps));

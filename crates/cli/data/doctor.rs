@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use engraft_datasets::{Dataset, Diagnosis, Examination, Finding, Severity, examine, repair};
+use engraft_datasets::{
+    Dataset, Diagnosis, Examination, Finding, Mapping, Severity, examine, repair, salvage,
+};
 use serde_json::json;
 
 use crate::mapping::MappingArgs;
@@ -32,7 +34,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let dataset = args.columns.open(&args.dir)?;
+    let dataset = open(args)?;
     let options = Examination { every_picture: args.every_picture, ..Examination::default() };
     let mut bar = Bar::new("examining", 1);
     let diagnosis = examine(&*dataset, &options, &mut |done, total| bar.reach(done, total));
@@ -53,6 +55,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         note(format_args!("next: engraft data doctor {} --repair OUT", args.dir.display()));
     }
     Ok(ExitCode::from(u8::from(sick && args.repair.is_none())))
+}
+
+/// Opens the dataset; where its list of episodes is lost, what its data files tell of it.
+fn open(args: &Args) -> anyhow::Result<Box<dyn Dataset>> {
+    let error = match args.columns.open(&args.dir) {
+        Ok(dataset) => return Ok(dataset),
+        // Whoever names columns is told about columns.
+        Err(error) if args.columns.mapping() != Mapping::default() => return Err(error),
+        Err(error) => error,
+    };
+    // Why it does not open says more than why nothing could be saved.
+    let Ok(saved) = salvage(&args.dir) else { return Err(error) };
+    note(format_args!("{error:#}"));
+    note("the episodes are told by the data files instead");
+    for line in saved.lost {
+        note(format_args!("lost     {line}"));
+    }
+    if args.repair.is_none() {
+        note(format_args!("next: engraft data doctor {} --repair OUT", args.dir.display()));
+    }
+    Ok(saved.dataset)
 }
 
 fn describe(diagnosis: &Diagnosis) -> anyhow::Result<()> {
