@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::bail;
 use engraft_datasets::{
     Dataset, Diagnosis, Examination, Finding, Mapping, Severity, examine, repair, salvage,
 };
@@ -34,6 +35,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // Said before the examination, which may take a while.
+    if let Some(out) = &args.repair
+        && std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some())
+    {
+        bail!("expected a new or empty folder, found something in it (path: {})", out.display());
+    }
     let dataset = open(args)?;
     let options = Examination { every_picture: args.every_picture, ..Examination::default() };
     let mut bar = Bar::new("examining", 1);
