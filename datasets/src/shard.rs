@@ -102,7 +102,10 @@ impl Shard {
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<Option<Self>, DatasetError> {
         let places = Places::of(&*dataset);
-        let path = dir.join(format!("{}.pixels", &dataset.fingerprint()?[..32]));
+        let fingerprint = dataset.fingerprint()?;
+        // Half of a SHA-256 tells datasets apart, and keeps names short.
+        let name = fingerprint.get(..32).unwrap_or(&fingerprint);
+        let path = dir.join(format!("{name}.pixels"));
         let whole = fs::metadata(&path).is_ok_and(|found| found.len() == places.num_bytes());
         if !whole && !make(&*dataset, &places, &path, progress)? {
             return Ok(None);
