@@ -2,7 +2,7 @@
 //!
 //! Source: the `act` and `aloha` repositories, whose files open here. Compressed pictures are JPEG,
 //! padded to rows of one length. ALOHA's recorder hands pictures in the order red, green, blue to
-//! OpenCV, which packs them as blue, green, red, and its reader undoes this without a word; so
+//! `OpenCV`, which packs them as blue, green, red, and its reader undoes this without a word; so
 //! does this one, since every other reader would see blue skin. `/compress_len` is not read: its
 //! order of cameras stands nowhere, and a JPEG says itself where it ends.
 

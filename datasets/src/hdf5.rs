@@ -44,6 +44,7 @@ pub(crate) struct Hdf5 {
 /// A group of an HDF5 file.
 #[derive(Clone)]
 pub(crate) struct Group {
+    #[allow(clippy::struct_field_names)] // it is the library's group behind ours
     group: hdf5_pure::Group,
     disk: Disk,
     name: String,

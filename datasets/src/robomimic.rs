@@ -184,8 +184,8 @@ fn task(attributes: &Attributes) -> Option<String> {
     let meta: Option<Value> =
         attributes.text("ep_meta").and_then(|text| serde_json::from_str(text).ok());
     let lang = meta.as_ref().and_then(|meta| meta["lang"].as_str());
-    let plain = ["lang", "language_instruction", "language"].into_iter();
-    let found = lang.or_else(|| plain.filter_map(|name| attributes.text(name)).next());
+    let mut plain = ["lang", "language_instruction", "language"].into_iter();
+    let found = lang.or_else(|| plain.find_map(|name| attributes.text(name)));
     found.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 

@@ -1,4 +1,4 @@
-//! SpawnNet: a folder of HDF5 files, one trajectory in each, as ManiSkill's `GDict` lays it out.
+//! `SpawnNet`: a folder of HDF5 files, one trajectory in each, as `ManiSkill`'s `GDict` lays it out.
 //!
 //! Source: the `spawnnet` repository, whose datasets open here. Differs in: every file is read,
 //! however many readers share the work, and a value that is a pickled object is refused.

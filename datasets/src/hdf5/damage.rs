@@ -81,7 +81,7 @@ fn flipped_bytes_are_errors_or_other_values() {
         let bytes = bytes_of(original, name);
         for _ in 0..600 {
             let mut damaged = bytes.clone();
-            for _ in 0..1 + random.next_u32() % 4 {
+            for _ in 0..=random.next_u32() % 4 {
                 let at = random.next_u32() as usize % damaged.len();
                 damaged[at] = random.next_u32() as u8;
             }

@@ -103,7 +103,7 @@ impl Recent {
 
 /// Undoes LZF; none where its bytes make no sense.
 ///
-/// Source: the format of Marc Lehmann's LibLZF.
+/// Source: the format of Marc Lehmann's `LibLZF`.
 fn unpack_lzf(packed: &[u8]) -> Option<Vec<u8>> {
     let mut unpacked: Vec<u8> = Vec::with_capacity(packed.len().saturating_mul(2).min(MAX_CHUNK));
     let mut rest = packed.iter();

@@ -1,5 +1,8 @@
 //! One dataset: its shape, its elements, and rows of it.
 
+// A lock that is filled at its first use reads best as the two cases it has.
+#![allow(clippy::single_match_else)]
+
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -38,6 +41,8 @@ pub(crate) struct Table {
 }
 
 /// Where rows lie.
+// There are a few dozen of them in a file, so their size does not matter.
+#[allow(clippy::large_enum_variant)]
 enum Place {
     /// One after the other.
     Run(u64),
@@ -209,10 +214,9 @@ impl Table {
     /// Bytes that reading on demand may keep in memory.
     pub(crate) fn cached_bytes(&self) -> usize {
         match &self.place {
-            Place::Run(_) => 0,
+            Place::Run(_) | Place::Recent(_) => 0, // the latter is kept for the whole file
             Place::Bands(height, _) => self.num_rows().div_ceil(*height) * size_of::<u64>(),
             Place::Packed => CACHED_CHUNKS,
-            Place::Recent(_) => 0, // kept for the whole file
         }
     }
 
