@@ -23,7 +23,7 @@ use crate::{Dataset, DatasetError, DatasetInfo, Episode, Mapping, PictureError};
 /// Bytes of numbers that are kept in memory.
 const CACHE_BYTES: usize = 256 << 20;
 
-/// See the [module](self).
+/// Demonstrations that were decoded once, read from one file of raw numbers and pixels.
 pub struct Shard {
     dataset: Arc<dyn Dataset>,
     spec: Arc<RobotSpec>,
