@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     say(format_args!("{} episodes, {} steps", found.num_episodes, found.num_steps))?;
     let names = ["mean", "std", "min", "q01", "q50", "q99", "max"];
-    let head: String = names.iter().map(|name| format!(" {name:>10}")).collect();
+    let head = names.iter().fold(String::new(), |line, name| format!("{line} {name:>10}"));
     for (kind, dimensions) in [("proprio", &found.proprio), ("action", &found.actions)] {
         if !dimensions.is_empty() {
             say(format_args!("{kind:<32}{head}"))?;
