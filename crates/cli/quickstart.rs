@@ -108,13 +108,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     quickstart.run()
 }
 
+/// Whether a folder is new or empty.
+pub(crate) fn is_free(path: &Path) -> bool {
+    fs::read_dir(path).map_or(!path.exists(), |mut entries| entries.next().is_none())
+}
+
 /// The folder asked for if it is new or empty; else the next free one.
 fn output_folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let free = |path: &Path| {
-        fs::read_dir(path).map_or(!path.exists(), |mut entries| entries.next().is_none())
-    };
     let path = match asked {
-        Some(path) if free(path) => path.to_owned(),
+        Some(path) if is_free(path) => path.to_owned(),
         Some(path) => bail!(
             "expected a new or empty folder, found something in it; name another with --out \
              (path: {})",
@@ -124,7 +126,10 @@ fn output_folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
             let name =
                 |n: u32| if n == 1 { "quickstart".into() } else { format!("quickstart-{n}") };
             let names = (1..1000).map(|n| PathBuf::from(name(n)));
-            names.into_iter().find(|path| free(path)).context("a thousand quick starts lie here")?
+            names
+                .into_iter()
+                .find(|path| is_free(path))
+                .context("a thousand quick starts lie here")?
         }
     };
     fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;

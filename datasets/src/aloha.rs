@@ -18,11 +18,12 @@ use sha2::{Digest, Sha256};
 
 use crate::DatasetError;
 use crate::column::{Column, Kind};
+use crate::files::file_len;
 use crate::hdf5::{
     Element, Group, Hdf5, Jpegs, OpenFiles, Survey, Table, describe, refuse_pickled,
     shared_columns, track,
 };
-use crate::mapping::{ColumnRef, Mapping, ViewRef};
+use crate::mapping::{self, Mapping, ViewRef};
 use crate::source::{About, EpisodeEntry, Source, Track};
 
 /// Steps per second; the format does not say, and its recorder knows no other.
@@ -159,13 +160,11 @@ impl Source for AlohaSource {
 
     fn guess(&self) -> Mapping {
         let columns = &self.about.columns;
-        let one = |name: &str| {
-            let found = columns.iter().find(|c| c.name == name && c.kind == Kind::Numbers);
-            found.map(|column| ColumnRef::whole(&*column.name)).into_iter().collect()
+        let one = |name| {
+            mapping::whole(columns.iter().filter(|column| column.kind == Kind::Numbers), name)
         };
-        let cameras = columns.iter().filter(|column| {
-            matches!(column.kind, Kind::Rgb { .. }) && column.name.starts_with(GROUPS[1])
-        });
+        let cameras =
+            mapping::pictures(columns, false).filter(|column| column.name.starts_with(GROUPS[1]));
         Mapping {
             proprio: one("observations/qpos"),
             action: one("action"),
@@ -203,11 +202,7 @@ impl Source for AlohaSource {
     }
 
     fn num_bytes(&self) -> u64 {
-        self.episodes
-            .iter()
-            .filter_map(|entry| fs::metadata(&entry.path).ok())
-            .map(|m| m.len())
-            .sum()
+        self.episodes.iter().map(|entry| file_len(&entry.path)).sum()
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use engraft_core::{DepthImage, Observation, RgbImage};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::lerobot::INDICES;
 use crate::{Dataset, DatasetError, Episode, Role, chain};
 
 /// What was sensed, and what the demonstrator did.
@@ -16,10 +17,6 @@ pub type Step = (Observation, Vec<f32>);
 const STEPS_AT_ONCE: usize = 32;
 /// Depth at rest is in whole millimetres, so that a conversion may round by half of one.
 const DEPTH_TOLERANCE_M: f32 = 0.5e-3 + 1e-6;
-
-/// Columns that a writer makes itself.
-const COUNTED_ANEW: [&str; 5] =
-    ["timestamp", "frame_index", "episode_index", "index", "task_index"];
 
 /// Something that episodes can be written to, one whole episode at a time.
 pub trait DatasetWriter {
@@ -98,7 +95,7 @@ pub(crate) fn left_behind(from: &dyn Dataset) -> Result<Vec<String>, DatasetErro
     let features = from.info()?.features.into_iter();
     let is_left = |role: Role, name: &str| match role {
         Role::Other => true,
-        Role::Index => !COUNTED_ANEW.contains(&name),
+        Role::Index => !INDICES.iter().any(|(index, _)| *index == name),
         _ => false,
     };
     let left = features.filter(|feature| is_left(feature.role, &feature.name));

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::cache::Cache;
 use crate::column::{Column, Kind};
 use crate::info::guess_unit;
-use crate::mapping::{Layout, Mapping, Part};
+use crate::layout::{Layout, Part};
+use crate::mapping::Mapping;
 use crate::numbers::Numbers;
 use crate::source::{EpisodeEntry, Frames, Source, Track};
 use crate::{

@@ -52,6 +52,11 @@ pub(crate) fn read_text(path: &Path) -> Result<String, DatasetError> {
     fs::read_to_string(path).map_err(DatasetError::read(path))
 }
 
+/// Bytes of a file, zero where there is none.
+pub(crate) fn file_len(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
 /// `root` joined with a path out of a file, which may not leave `root`.
 pub(crate) fn inside(root: &Path, relative: &str) -> Option<PathBuf> {
     let path = Path::new(relative);

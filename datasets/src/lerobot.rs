@@ -34,7 +34,6 @@ mod writer;
 mod writer_meta;
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,7 +41,8 @@ use engraft_core::RobotSpec;
 use sha2::{Digest, Sha256};
 
 use crate::column::{Column, Kind};
-use crate::mapping::{ColumnRef, Mapping, ViewRef};
+use crate::files::file_len;
+use crate::mapping::{self, Mapping, ViewRef};
 use crate::source::{About, EpisodeEntry, Source, Track};
 use crate::video::VideoCache;
 use crate::{DatasetError, Finding};
@@ -51,6 +51,7 @@ use meta::{EpisodeMeta, VideoPlace};
 use modality::Modality;
 use videos::VideoFrames;
 
+pub(crate) use features::INDICES;
 pub(crate) use recorded::check_step;
 pub use recording::{Recorded, Recording, RecordingOptions};
 pub use salvage::{Salvaged, salvage};
@@ -195,28 +196,23 @@ impl Source for LerobotSource {
 
     fn guess(&self) -> Mapping {
         let columns = &self.about.columns;
-        let has = |key: &str| columns.iter().any(|column| column.name == key);
-        let one = |key: &str| has(key).then(|| ColumnRef::whole(key)).into_iter().collect();
-        let mut views = Vec::new();
-        for column in columns.iter().filter(|column| matches!(column.kind, Kind::Rgb { .. })) {
+        let camera = |column: &Column| {
             let name = features::view_name(&column.name).unwrap_or_else(|| column.short_name());
-            views.push(ViewRef::new(name, &*column.name));
-        }
+            ViewRef::new(name, &*column.name)
+        };
+        let mut view: Vec<ViewRef> = mapping::pictures(columns, false).map(camera).collect();
         if let Some(robot) = &self.robot {
-            let place = |view: &ViewRef| robot.views.iter().position(|v| v.name == view.name);
-            views.sort_by_key(|view| place(view).unwrap_or(usize::MAX));
+            mapping::sort_as(robot, &mut view);
         }
-        let depths = columns.iter().filter(|column| matches!(column.kind, Kind::Depth { .. }));
-        let depths = depths.filter_map(|column| {
+        let depths = mapping::pictures(columns, true).filter_map(|column| {
             let name = column.name.strip_prefix(features::DEPTH)?;
             Some(ViewRef::new(name, &*column.name))
         });
-        let depth = depths.filter(|depth| views.iter().any(|view| view.name == depth.name));
         let plain = Mapping {
-            proprio: one(features::STATE),
-            action: one(features::ACTION),
-            depth: depth.collect(),
-            view: views,
+            proprio: mapping::whole(columns, features::STATE),
+            action: mapping::whole(columns, features::ACTION),
+            depth: mapping::depth_of(&view, depths),
+            view,
             ..Mapping::default()
         };
         match &self.modality {
@@ -287,9 +283,4 @@ impl Source for LerobotSource {
     fn examine(&self, progress: &mut dyn FnMut(u64, u64)) -> Vec<Finding> {
         self.findings(progress)
     }
-}
-
-/// Bytes of a file, zero where there is none.
-fn file_len(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |metadata| metadata.len())
 }

@@ -43,6 +43,7 @@ mod error;
 mod files;
 mod hdf5;
 mod info;
+mod layout;
 mod lerobot;
 mod mapping;
 mod merge;

@@ -196,18 +196,14 @@ impl Source for RldsSource {
             || PROPRIO.into_iter().filter_map(observed).collect(),
             |whole| vec![whole],
         );
-        let views = |depth: bool| {
-            let wanted = columns.iter().filter(move |column| match column.kind {
-                Kind::Rgb { .. } => !depth,
-                Kind::Depth { .. } => depth,
-                _ => false,
-            });
-            wanted.map(|column| ViewRef::new(view_name(column.short_name()), &*column.name))
+        let views = |depth| {
+            let name =
+                |column: &Column| ViewRef::new(view_name(column.short_name()), &*column.name);
+            mapping::pictures(columns, depth).map(name)
         };
         let view: Vec<ViewRef> = views(false).collect();
-        let depth = views(true).filter(|depth| view.iter().any(|view| view.name == depth.name));
         Mapping {
-            depth: depth.collect(),
+            depth: mapping::depth_of(&view, views(true)),
             proprio: refs(proprio),
             action: refs(action),
             view,

@@ -22,7 +22,7 @@ use crate::hdf5::{
     self, Attributes, Group, Hdf5, OpenFiles, Survey, describe, refuse_pickled, shared_columns,
     track,
 };
-use crate::mapping::{ColumnRef, Mapping, ViewRef, view_name};
+use crate::mapping::{self, ColumnRef, Mapping, ViewRef, view_name};
 use crate::source::{About, EpisodeEntry, Source, Track};
 
 /// What robomimic reads of the robot unless it is told otherwise.
@@ -281,30 +281,24 @@ impl Source for RobomimicSource {
             proprio = low_dim.map(|column| &*column.name).collect();
         }
         let action = if has("actions") { vec![ColumnRef::whole("actions")] } else { Vec::new() };
-        let pictures = |depth: bool| {
-            let wanted = columns.iter().filter(move |column| match column.kind {
-                Kind::Rgb { .. } => !depth,
-                Kind::Depth { .. } => depth,
-                _ => false,
-            });
-            wanted.map(|column| ViewRef::new(self.camera(column), &*column.name))
+        let cameras = |depth| {
+            let name = |column: &Column| ViewRef::new(self.camera(column), &*column.name);
+            mapping::pictures(columns, depth).map(name)
         };
         let mut view: Vec<ViewRef> = Vec::new();
-        for mut camera in pictures(false) {
+        for mut camera in cameras(false) {
             if view.iter().any(|other| other.name == camera.name) {
                 camera.name.clone_from(&camera.column);
             }
             view.push(camera);
         }
         if let Some(robot) = &self.robot {
-            let place = |view: &ViewRef| robot.views.iter().position(|v| v.name == view.name);
-            view.sort_by_key(|view| place(view).unwrap_or(usize::MAX));
+            mapping::sort_as(robot, &mut view);
         }
-        let depth = pictures(true).filter(|depth| view.iter().any(|view| view.name == depth.name));
         Mapping {
             proprio: proprio.into_iter().map(ColumnRef::whole).collect(),
             action,
-            depth: depth.collect(),
+            depth: mapping::depth_of(&view, cameras(true)),
             view,
             mask: self.mask.clone(),
             ..Mapping::default()

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 
 use crate::DatasetError;
 use crate::column::{Column, Kind};
+use crate::files::file_len;
 use crate::hdf5::{Axes, Element, Group, Hdf5, OpenFiles, Pixels, Survey, Table, shared_columns};
-use crate::mapping::{ColumnRef, Mapping, ViewRef};
+use crate::mapping::{self, Mapping, ViewRef};
 use crate::source::{About, EpisodeEntry, Source, Track};
 
 /// The folder that the reference reads, named after a token that it no longer has.
@@ -271,10 +272,7 @@ impl Source for SpawnNetSource {
 
     fn guess(&self) -> Mapping {
         let columns = &self.about.columns;
-        let one = |name: &str| {
-            let found = columns.iter().find(|column| column.name == name);
-            found.map(|column| ColumnRef::whole(&*column.name)).into_iter().collect()
-        };
+        let one = |name| mapping::whole(columns, name);
         let views = |wanted: &str| {
             let views = columns.iter().filter_map(|column| {
                 let (_, view) = view_of(&column.name).filter(|(leaf, _)| *leaf == wanted)?;
@@ -282,8 +280,8 @@ impl Source for SpawnNetSource {
             });
             views.collect::<Vec<_>>()
         };
-        let (view, mut depth) = (views(RGB), views(DEPTH));
-        depth.retain(|depth| view.iter().any(|view| view.name == depth.name));
+        let view = views(RGB);
+        let depth = mapping::depth_of(&view, views(DEPTH));
         Mapping { proprio: one(STATE), action: one(ACTIONS), view, depth, ..Mapping::default() }
     }
 
@@ -305,11 +303,7 @@ impl Source for SpawnNetSource {
     }
 
     fn num_bytes(&self) -> u64 {
-        self.episodes
-            .iter()
-            .filter_map(|entry| fs::metadata(&entry.path).ok())
-            .map(|m| m.len())
-            .sum()
+        self.episodes.iter().map(|entry| file_len(&entry.path)).sum()
     }
 
     fn warnings(&self) -> Vec<String> {

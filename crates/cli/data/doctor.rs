@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::mapping::MappingArgs;
 use crate::progress::{Bar, note, say};
+use crate::quickstart::is_free;
 
 /// What is wrong with a dataset: exit 1 if anything is.
 ///
@@ -37,7 +38,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Said before the examination, which may take a while.
     if let Some(out) = &args.repair
-        && std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some())
+        && !is_free(out)
     {
         bail!("expected a new or empty folder, found something in it (path: {})", out.display());
     }

@@ -30,6 +30,8 @@ pub(super) struct FileRows {
     episodes: BTreeMap<i64, EpisodeRows>,
     /// Columns that are missing or that nobody announces.
     different: Vec<String>,
+    /// Whether the times of rows are kept.
+    has_videos: bool,
     /// Statistics of the columns in [`LerobotSource::counted`], of the whole file.
     pub(super) sums: Vec<Sums>,
 }
@@ -40,6 +42,8 @@ struct EpisodeRows {
     num_rows: usize,
     /// Rows whose time is off, and the worst: step, expected, found.
     late: usize,
+    /// When each row was, where there are videos to hold it against.
+    times: Vec<f64>,
     worst: Option<(usize, f64, f64)>,
     /// The first row whose `frame_index` is not its place: step, found.
     frame: Option<(usize, i64)>,
@@ -82,7 +86,7 @@ impl LerobotSource {
         findings.extend(self.wrong_rows(&rows));
         findings.extend(self.wrong_ranges());
         findings.extend(self.wrong_stats(&rows));
-        findings.extend(self.wrong_videos());
+        findings.extend(self.wrong_videos(&rows));
         findings
     }
 
@@ -108,6 +112,7 @@ impl LerobotSource {
         let mut rows = FileRows {
             episodes: BTreeMap::new(),
             different: self.different_columns(&schema),
+            has_videos: self.info.video_keys().next().is_some(),
             sums: self.counted().map(|column| Sums::new(column.width())).collect(),
         };
         let tasks: BTreeSet<i64> = self.tasks.iter().map(|(index, _)| *index).collect();
@@ -225,6 +230,11 @@ impl LerobotSource {
 }
 
 impl FileRows {
+    /// When each row of an episode was.
+    pub(super) fn times(&self, episode: u64) -> &[f64] {
+        self.episodes.get(&(episode as i64)).map_or(&[], |rows| &rows.times)
+    }
+
     fn take(
         &mut self,
         batch: &RecordBatch,
@@ -243,6 +253,9 @@ impl FileRows {
             let step = rows.num_rows;
             rows.num_rows += 1;
             if let Some(&found) = times.as_ref().and_then(|times| times.get(row)) {
+                if self.has_videos {
+                    rows.times.push(found);
+                }
                 let expected = step as f64 / fps;
                 let off = (found - expected).abs();
                 // Single precision rounds late times by more than nothing.

@@ -4,53 +4,45 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::LerobotSource;
-use super::episode::read_rows;
-use super::examine::TOLERANCE_SECS;
+use super::examine::{FileRows, TOLERANCE_SECS};
 use super::meta::VideoPlace;
 use crate::parallel::in_parallel;
-use crate::source::Track;
 use crate::{DatasetError, Finding, chain};
 
 impl LerobotSource {
     /// What is wrong with the videos; reads their indices and decodes nothing.
-    pub(super) fn wrong_videos(&self) -> Vec<Finding> {
+    pub(super) fn wrong_videos(&self, files: &BTreeMap<&Path, FileRows>) -> Vec<Finding> {
         let mut videos: BTreeMap<&Path, Vec<(usize, &VideoPlace)>> = BTreeMap::new();
         for (episode, meta) in self.metas.iter().enumerate() {
             for place in &meta.videos {
                 videos.entry(&place.file).or_default().push((episode, place));
             }
         }
-        if videos.is_empty() {
-            return Vec::new();
-        }
-        let times = in_parallel(self.metas.len(), |at| self.times(at), &mut |_| {});
         let videos: Vec<_> = videos.into_iter().collect();
         let examined = in_parallel(
             videos.len(),
             |at| {
                 let (file, places) = &videos[at];
-                self.wrong_video(file, places, &times)
+                self.wrong_video(file, places, files)
             },
             &mut |_| {},
         );
         examined.into_iter().flatten().collect()
     }
 
-    /// When each step of an episode was; nothing where its rows cannot be read, which is told
-    /// elsewhere.
-    fn times(&self, episode: usize) -> Vec<f64> {
-        let rows = read_rows(&self.root, &[&self.time], &self.metas[episode]);
-        match rows.ok().and_then(|mut rows| rows.pop()) {
-            Some(Track::Numbers(times)) => times.into_iter().map(f64::from).collect(),
-            _ => Vec::new(),
-        }
+    /// When each step of an episode was; nothing where its rows are not as many as metadata says,
+    /// which is told elsewhere.
+    fn times<'a>(&self, episode: usize, files: &'a BTreeMap<&Path, FileRows>) -> &'a [f64] {
+        let meta = &self.metas[episode];
+        let times = files.get(&*meta.file).map_or(&[][..], |file| file.times(meta.index));
+        if times.len() == meta.num_steps { times } else { &[] }
     }
 
     fn wrong_video(
         &self,
         file: &Path,
         places: &[(usize, &VideoPlace)],
-        times: &[Vec<f64>],
+        files: &BTreeMap<&Path, FileRows>,
     ) -> Vec<Finding> {
         let name = file.display().to_string();
         let video = match self.videos.get(&self.root.join(file)) {
@@ -59,13 +51,13 @@ impl LerobotSource {
         };
         let episodes: Vec<VideoEpisode<'_>> = places
             .iter()
-            .filter(|(episode, _)| !times[*episode].is_empty())
             .map(|&(episode, place)| VideoEpisode {
                 episode,
                 from_secs: place.from_secs,
                 to_secs: place.to_secs,
-                timestamps: &times[episode],
+                timestamps: self.times(episode, files),
             })
+            .filter(|episode| !episode.timestamps.is_empty())
             .collect();
         video_findings(&VideoFacts {
             file: &name,

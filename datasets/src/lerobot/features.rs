@@ -26,7 +26,7 @@ pub(super) const IMAGE: &str = "observation.image";
 /// Depth: this and the camera's name.
 pub(super) const DEPTH: &str = "observation.depth.";
 /// What every dataset has beside its own features.
-pub(super) const INDICES: [(&str, &str); 5] = [
+pub(crate) const INDICES: [(&str, &str); 5] = [
     ("timestamp", "float32"),
     ("frame_index", "int64"),
     ("episode_index", "int64"),
