@@ -56,7 +56,7 @@ const KEPT_INSIDE: &[(&str, &[&str])] = &[
     ("parquet", &["engraft-datasets"]),
     ("arrow-array", &["engraft-datasets"]),
     ("re_rav1d", &["engraft-datasets"]),
-    ("openh264", &["engraft-datasets"]),
+    ("rust_h264", &["engraft-datasets"]),
     ("hdf5-pure", &["engraft-datasets"]),
     ("rapier3d", &["engraft-sim"]),
     ("anyhow", &["engraft", "firmware-bridge"]),

@@ -34,7 +34,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             "codec": video.codec().to_string(),
             "width": video.width(),
             "height": video.height(),
-            "exact": video.is_exact(),
             "times": video.times(),
             "frames": found,
         })

@@ -132,15 +132,6 @@ impl Video {
         decoded.map_err(|damage| PictureError::Pixels(damage.into()))
     }
 
-    /// Whether every pixel is what the standard says.
-    ///
-    /// It is, but for H.264 with frames that are predicted from later ones too (B-frames): its
-    /// decoder gets some blocks of few of these wrong. To be sure, convert such a video with
-    /// `ffmpeg -i IN -c:v libsvtav1 -g 2 -crf 30 -pix_fmt yuv420p OUT`.
-    pub fn is_exact(&self) -> bool {
-        self.codec() == Codec::Av1 || self.index.lag == 0
-    }
-
     /// Bytes of the index, which stays in memory: 28 for each frame.
     pub fn num_bytes(&self) -> usize {
         self.index.num_bytes()

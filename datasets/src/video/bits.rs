@@ -13,11 +13,6 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// How many bits were read.
-    pub(super) fn position(&self) -> usize {
-        self.at
-    }
-
     pub(super) fn bit(&mut self) -> Result<bool, Damage> {
         let Some(byte) = self.bytes.get(self.at / 8) else {
             return damage("a parameter set ends too early");
@@ -55,17 +50,6 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// A copy of `bytes` with the bits of `insert` (ones and zeros) put in before bit `at`.
-pub(super) fn inserted(bytes: &[u8], at: usize, insert: &[u8]) -> Vec<u8> {
-    let old = |range: std::ops::Range<usize>| range.map(|at| bytes[at / 8] >> (7 - at % 8) & 1);
-    let all = old(0..at).chain(insert.iter().copied()).chain(old(at..bytes.len() * 8));
-    let mut out = vec![0; (bytes.len() * 8 + insert.len()).div_ceil(8)];
-    for (at, bit) in all.enumerate() {
-        out[at / 8] |= bit << (7 - at % 8);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,15 +59,9 @@ mod tests {
         let mut bits = Bits::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
         let found: Vec<u32> = (0..5).map(|_| bits.unsigned().unwrap()).collect();
         assert_eq!(found, [0, 1, 2, 3, 4]);
-        assert_eq!(bits.position(), 17);
         assert!(Bits::new(&[0; 9]).unsigned().is_err());
         let mut bits = Bits::new(&[0b1010_0110, 0b0100_0000]);
         let found: Vec<i64> = (0..4).map(|_| bits.signed().unwrap()).collect();
         assert_eq!(found, [0, 1, -1, 2]);
-    }
-
-    #[test]
-    fn bits_are_put_in_between() {
-        assert_eq!(inserted(&[0b1111_0000], 4, &[0, 1, 0]), [0b1111_0100, 0b0000_0000]);
     }
 }

@@ -134,7 +134,7 @@ struct Reader {
 
 enum Decoder {
     Av1(Av1),
-    H264(H264),
+    H264(Box<H264>),
 }
 
 enum Picture {
@@ -147,7 +147,7 @@ impl Reader {
         let pixels = video.width() * video.height();
         let decoder = match video.codec() {
             Codec::Av1 => Decoder::Av1(Av1::new(pixels)?),
-            Codec::H264 => Decoder::H264(H264::new()?),
+            Codec::H264 => Decoder::H264(Box::default()),
         };
         let max_recent = MIN_RECENT + video.index.lag.min(MAX_LAG);
         let picture_bytes = pixels * 3 / 2;

@@ -1,20 +1,12 @@
-//! H.264, by Cisco's OpenH264.
-//!
-//! That decoder puts pictures in the order of showing by guesswork, and holds them back for it.
-//! It does neither for the scalable profile, whose parameter sets are written like those of High:
-//! so every stream is announced as one, each sample gives its own picture at once, and the mp4's
-//! table says when it is shown.
+//! H.264: each sample gives its own picture at once, in the order of decoding; the mp4's table says
+//! when it is shown.
 
-use openh264::OpenH264API;
-use openh264::decoder::{Decoder, DecoderConfig, Flush};
-use openh264::formats::YUVSource;
+use rust_h264::decoder::{ChromaFormat, Decoder, Frame};
+use rust_h264::nal::NalUnit;
 
 use super::boxes::{Damage, Fields, damage};
 use super::color::{Chroma, Color, Planes};
-use super::sps::ParameterSet;
-
-/// What stands before each unit in the form that the decoder reads.
-const START: [u8; 4] = [0, 0, 0, 1];
+use super::sps::{ParameterSet, unescaped};
 
 /// A unit's kind is in the low bits of its first byte.
 const KIND: u8 = 0x1f;
@@ -26,9 +18,16 @@ const SEQUENCE_PARAMETERS: u8 = 7;
 pub(super) struct Config {
     /// Bytes that hold the length of a unit in a sample.
     length_bytes: usize,
-    /// The parameter sets, as the decoder reads them.
-    headers: Vec<u8>,
+    /// The units that hold the parameter sets.
+    headers: Vec<Vec<u8>>,
     color: Color,
+}
+
+/// The colours that a sequence parameter set names, or those of before; pictures must be of `size`.
+fn color_of(set: &[u8], size: (usize, usize), color: Color) -> Result<Color, Damage> {
+    let set = ParameterSet::parse(set)?;
+    set.expect_size(size)?;
+    Ok(set.color.unwrap_or(color))
 }
 
 impl Config {
@@ -46,16 +45,13 @@ impl Config {
         let mut headers = Vec::new();
         for _ in 0..fields.u8()? & 0x1f {
             let len = fields.u16()?;
-            let set = ParameterSet::parse(fields.take(usize::from(len))?)?;
-            set.expect_size(size)?;
-            color = set.color.unwrap_or(color);
-            headers.extend_from_slice(&START);
-            headers.extend_from_slice(&set.announced_as_scalable());
+            let set = fields.take(usize::from(len))?;
+            color = color_of(set, size, color)?;
+            headers.push(set.to_vec());
         }
         for _ in 0..fields.u8()? {
             let len = fields.u16()?;
-            headers.extend_from_slice(&START);
-            headers.extend_from_slice(fields.take(usize::from(len))?);
+            headers.push(fields.take(usize::from(len))?.to_vec());
         }
         Ok(Self { length_bytes: usize::from(length & 3) + 1, headers, color })
     }
@@ -90,27 +86,13 @@ impl Config {
     }
 }
 
-/// A decoded picture: its planes without padding.
-pub(super) struct Picture {
-    width: usize,
-    height: usize,
-    color: Color,
-    /// Y, U and V.
-    bytes: Vec<u8>,
-}
-
 /// A decoder of one stream at a time.
+#[derive(Default)]
 pub(super) struct H264 {
     decoder: Decoder,
 }
 
 impl H264 {
-    pub(super) fn new() -> Result<Self, Damage> {
-        let config = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
-        let decoder = Decoder::with_api_config(OpenH264API::from_source(), config);
-        Ok(Self { decoder: decoder.map_err(|error| failed(&error))? })
-    }
-
     /// The picture of the next sample, which must be of `size`.
     pub(super) fn decode(
         &mut self,
@@ -119,68 +101,64 @@ impl H264 {
         sample: &[u8],
         sync: bool,
     ) -> Result<Picture, Damage> {
-        let mut data = Vec::with_capacity(config.headers.len() + sample.len() + 16);
-        if sync {
-            data.extend_from_slice(&config.headers);
-        }
+        let headers = if sync { &config.headers[..] } else { &[] };
+        headers.iter().try_for_each(|header| self.take(header))?;
         let mut color = config.color;
         for unit in config.units(sample) {
             let unit = unit?;
-            let Some(first) = unit.first() else { continue };
-            data.extend_from_slice(&START);
-            if first & KIND == SEQUENCE_PARAMETERS {
-                let set = ParameterSet::parse(unit)?;
-                set.expect_size(size)?;
-                color = set.color.unwrap_or(color);
-                data.extend_from_slice(&set.announced_as_scalable());
-            } else {
-                data.extend_from_slice(unit);
+            if unit.first().is_some_and(|first| first & KIND == SEQUENCE_PARAMETERS) {
+                color = color_of(unit, size, color)?;
             }
+            self.take(unit)?;
         }
-        let picture = self.decoder.decode(&data).map_err(|error| failed(&error))?;
-        let Some(picture) = picture else { return damage("a sample shows no picture") };
-        let (width, height) = picture.dimensions();
+        let Some(frame) = self.decoder.flush() else { return damage("a sample shows no picture") };
+        if frame.bit_depth != 8 {
+            return damage(format!("expected 8 bits, found {}", frame.bit_depth));
+        }
+        let (width, height) = (frame.width as usize, frame.height as usize);
         if (width, height) != size {
             return damage(format!("expected {size:?} pixels, found {width} x {height}"));
         }
-        let (halves, rows) = (width.div_ceil(2), height.div_ceil(2));
-        let mut bytes = Vec::with_capacity(width * height + 2 * halves * rows);
-        let strides = picture.strides();
-        let planes = [
-            (picture.y(), strides.0, width, height),
-            (picture.u(), strides.1, halves, rows),
-            (picture.v(), strides.2, halves, rows),
-        ];
-        for (plane, stride, width, height) in planes {
-            for row in 0..height {
-                match plane.get(row * stride..row * stride + width) {
-                    Some(row) => bytes.extend_from_slice(row),
-                    None => return damage("the H.264 decoder gave fewer rows than it said"),
-                }
-            }
-        }
-        Ok(Picture { width, height, color, bytes })
+        Ok(Picture { color, frame })
     }
+
+    /// Hands a unit to the decoder.
+    fn take(&mut self, unit: &[u8]) -> Result<(), Damage> {
+        let Some((&first, payload)) = unit.split_first() else { return Ok(()) };
+        let unit = NalUnit {
+            nal_ref_idc: first >> 5 & 3,
+            nal_unit_type: (first & KIND).into(),
+            rbsp: unescaped(payload),
+        };
+        match self.decoder.decode_nal(&unit) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => damage("a sample shows two pictures"),
+            Err(error) => damage(format!("the H.264 decoder gave up: {error}")),
+        }
+    }
+}
+
+/// A decoded picture.
+pub(super) struct Picture {
+    color: Color,
+    frame: Frame,
 }
 
 impl Picture {
     /// Its planes.
     pub(super) fn planes(&self) -> Planes<'_> {
-        let Self { width, height, color, .. } = *self;
-        let halves = width.div_ceil(2);
-        let (y, chroma) = self.bytes.split_at(width * height);
-        let (u, v) = chroma.split_at(chroma.len() / 2);
+        let Self { color, frame } = self;
+        let chroma = match frame.chroma_format {
+            ChromaFormat::Yuv420 => Chroma::Quarter,
+            ChromaFormat::Yuv422 => Chroma::Half,
+        };
         Planes {
-            width,
-            height,
-            chroma: Chroma::Quarter,
-            color,
-            yuv: [y, u, v],
-            strides: [width, halves],
+            width: frame.width as usize,
+            height: frame.height as usize,
+            chroma,
+            color: *color,
+            yuv: [&frame.y, &frame.u, &frame.v],
+            strides: [frame.width as usize, frame.chroma_width() as usize],
         }
     }
-}
-
-fn failed(error: &openh264::Error) -> Damage {
-    Damage(format!("the H.264 decoder gave up: {error}"))
 }

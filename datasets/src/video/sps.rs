@@ -1,6 +1,8 @@
 //! H.264's sequence parameter sets: what a stream says of itself before its first picture.
 
-use super::bits::{Bits, inserted};
+use std::borrow::Cow;
+
+use super::bits::Bits;
 use super::boxes::{Damage, damage};
 use super::codec::unsupported;
 use super::color::Color;
@@ -10,21 +12,13 @@ const BASELINE: u8 = 66;
 const MAIN: u8 = 77;
 const EXTENDED: u8 = 88;
 const HIGH: u8 = 100;
-/// The one that OpenH264 hands out in the order of decoding, written like High.
-const SCALABLE: u8 = 83;
-
-/// Chroma 4:2:0, 8 bits, 8 bits, no transform bypass, no scaling lists: what High writes and Main
-/// leaves out.
-const AS_HIGH: [u8; 7] = [0, 1, 0, 1, 1, 0, 0];
+/// Those that add to High: ten bits, and chroma for every row.
+const HIGH_10: u8 = 110;
+const HIGH_422: u8 = 122;
 
 /// A sequence parameter set of a stream that can be decoded.
 #[derive(Debug)]
 pub(super) struct ParameterSet {
-    profile: u8,
-    /// Without the bytes that keep start codes out.
-    plain: Vec<u8>,
-    /// Where the fields that Main lacks would stand, in bits.
-    high_fields: usize,
     width: usize,
     height: usize,
     /// Its colours, where it says so.
@@ -40,14 +34,17 @@ impl ParameterSet {
         let profile = bits.bits(8)? as u8;
         bits.bits(16)?; // constraints, level
         bits.unsigned()?; // its number
-        let high_fields = bits.position();
+        let mut chroma = 1;
         match profile {
             BASELINE | MAIN | EXTENDED => {}
-            HIGH => {
-                let (chroma, luma_bits, chroma_bits) =
-                    (bits.unsigned()?, bits.unsigned()?, bits.unsigned()?);
-                if (chroma, luma_bits, chroma_bits) != (1, 0, 0) {
-                    return unsupported("H.264 of another chroma format than 4:2:0");
+            HIGH | HIGH_10 | HIGH_422 => {
+                chroma = bits.unsigned()?;
+                let depth = 8 + bits.unsigned()?.max(bits.unsigned()?);
+                if chroma > 2 {
+                    return unsupported("H.264 of chroma 4:4:4");
+                }
+                if depth > 8 {
+                    return unsupported(&format!("H.264 of {depth} bits"));
                 }
                 bits.bit()?;
                 if bits.bit()? {
@@ -80,8 +77,10 @@ impl ParameterSet {
         bits.bit()?;
         let mut crop = [0; 4];
         if bits.bit()? {
-            for side in &mut crop {
-                *side = u64::from(bits.unsigned()?) * 2;
+            // In samples of chroma.
+            for (at, side) in crop.iter_mut().enumerate() {
+                let pixels = if chroma == 0 || chroma == 2 && at >= 2 { 1 } else { 2 };
+                *side = u64::from(bits.unsigned()?) * pixels;
             }
         }
         let side = |blocks: u32, crop: &[u64]| {
@@ -90,7 +89,7 @@ impl ParameterSet {
         };
         let (width, height) = (side(across, &crop[..2]), side(down, &crop[2..]));
         let color = if bits.bit()? { color(&mut bits)? } else { None };
-        Ok(Self { profile, plain, high_fields, width, height, color })
+        Ok(Self { width, height, color })
     }
 
     /// An error unless pictures are of `size`.
@@ -100,20 +99,6 @@ impl ParameterSet {
         }
         let ((wide, high), (width, height)) = (size, (self.width, self.height));
         damage(format!("expected pictures of {wide} x {high}, found {width} x {height}"))
-    }
-
-    /// The unit, with a profile for which OpenH264 does not reorder pictures.
-    ///
-    /// Baseline has nothing to reorder.
-    pub(super) fn announced_as_scalable(&self) -> Vec<u8> {
-        let mut plain = match self.profile {
-            MAIN | EXTENDED => inserted(&self.plain, self.high_fields, &AS_HIGH),
-            _ => self.plain.clone(),
-        };
-        if self.profile != BASELINE {
-            plain[1] = SCALABLE;
-        }
-        escaped(&plain)
     }
 }
 
@@ -154,10 +139,13 @@ fn skip_scaling_lists(bits: &mut Bits) -> Result<(), Damage> {
 }
 
 /// Takes out the threes that stand after two zeros.
-fn unescaped(unit: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(unit.len());
+pub(super) fn unescaped(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.windows(3).any(|window| window == [0, 0, 3]) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut plain = Vec::with_capacity(bytes.len());
     let mut zeros = 0;
-    for &byte in unit {
+    for &byte in bytes {
         if byte == 3 && zeros >= 2 {
             zeros = 0;
             continue;
@@ -165,17 +153,5 @@ fn unescaped(unit: &[u8]) -> Vec<u8> {
         zeros = if byte == 0 { zeros + 1 } else { 0 };
         plain.push(byte);
     }
-    plain
-}
-
-/// Puts them in again.
-fn escaped(plain: &[u8]) -> Vec<u8> {
-    let mut unit = Vec::with_capacity(plain.len() + 4);
-    for &byte in plain {
-        if byte <= 3 && unit.ends_with(&[0, 0]) {
-            unit.push(3);
-        }
-        unit.push(byte);
-    }
-    unit
+    Cow::Owned(plain)
 }
