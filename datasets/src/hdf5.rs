@@ -22,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use hdf5_pure::{AttrValue, MetadataCacheConfig};
+use hdf5_pure::{AttrValue, Error, FormatError, MetadataCacheConfig};
 
 use crate::DatasetError;
 use disk::Disk;
@@ -113,10 +113,38 @@ impl Group {
         Self { group, disk: self.disk.clone(), name: self.join(name) }
     }
 
+    /// What `all` gives; or, where a soft link keeps it from that, each member of those names.
+    ///
+    /// In groups of the oldest layout `hdf5-pure` takes a soft link for an object that it cannot
+    /// find. It is left out, as it is in all other groups.
+    fn members<T>(
+        &self,
+        all: impl Fn() -> Result<Vec<(String, T)>, Error>,
+        pick: impl Fn((Vec<String>, Vec<String>)) -> Vec<String>,
+        one: impl Fn(&str) -> Result<T, Error>,
+    ) -> Result<Vec<(String, T)>, DatasetError> {
+        let found = guarded(self.path(), || match all() {
+            Err(error) if is_nowhere(&error) => Ok(None),
+            found => found.map(Some),
+        })?;
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let names = guarded(self.path(), || self.disk.member_names(&self.name))?;
+        let found = pick(names).into_iter().map(|name| {
+            let found = guarded(self.path(), || match one(&name) {
+                Err(error) if is_nowhere(&error) => Ok(None),
+                found => optional(found),
+            })?;
+            Ok(found.map(|found| (name, found)))
+        });
+        found.filter_map(Result::transpose).collect()
+    }
+
     /// The groups in it, with their names.
     pub(crate) fn groups(&self) -> Result<Vec<(String, Self)>, DatasetError> {
-        let found =
-            guarded(self.path(), || self.group.iter_groups().map(Iterator::collect::<Vec<_>>))?;
+        let all = || self.group.iter_groups().map(Iterator::collect);
+        let found = self.members(all, |names| names.0, |name| self.group.group(name))?;
         let with_name = |(name, group): (String, hdf5_pure::Group)| {
             let child = self.child(&name, group);
             (name, child)
@@ -132,8 +160,8 @@ impl Group {
 
     /// The datasets in it.
     pub(crate) fn leaves(&self) -> Result<Vec<Leaf>, DatasetError> {
-        let found =
-            guarded(self.path(), || self.group.iter_datasets().map(Iterator::collect::<Vec<_>>))?;
+        let all = || self.group.iter_datasets().map(Iterator::collect);
+        let found = self.members(all, |names| names.1, |name| self.group.dataset(name))?;
         let leaf = |(name, dataset): (String, _)| {
             let path = self.join(&name);
             Leaf { name, dataset, disk: self.disk.clone(), path }
@@ -154,9 +182,13 @@ impl Group {
     }
 }
 
+/// Whether an object was looked for where no file has anything, as a soft link makes the decoder.
+fn is_nowhere(error: &Error) -> bool {
+    matches!(error, Error::Format(FormatError::Source(text)) if text == disk::NOWHERE)
+}
+
 /// Nothing where nothing has that name.
-fn optional<T>(found: Result<T, hdf5_pure::Error>) -> Result<Option<T>, hdf5_pure::Error> {
-    use hdf5_pure::{Error, FormatError};
+fn optional<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(

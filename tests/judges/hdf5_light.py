@@ -109,6 +109,28 @@ def judge_read(folder: Path) -> int:
     return count
 
 
+def judge_links(path: Path) -> None:
+    """Links to other files are not followed, links within the file are left out, nothing else is."""
+    for libver in ["earliest", "latest"]:
+        with h5py.File(path, "w", libver=libver) as file:
+            for demo in range(3):
+                group = file.create_group(f"data/demo_{demo}")
+                group["actions"] = np.full((3, 2), demo)
+                group["obs/position"] = np.ones((3, 2))
+                group["obs/linked"] = h5py.SoftLink(f"/data/demo_{demo}/obs/position")
+                group["obs/dangling"] = h5py.SoftLink("/nowhere")
+                if demo == 2:
+                    group["obs/outside"] = h5py.ExternalLink("/etc/passwd", "/x")
+            file["data/demo_3"] = h5py.SoftLink("/data/demo_0")
+            file["data/demo_4"] = file["data/demo_1"]
+        dump = json.loads(run("dump", path, "--fps", 20))
+        actions = [episode["steps"][0]["action"][0] for episode in dump["episodes"]]
+        assert actions == [0, 1, 2, 1], actions
+        names = {feature["name"] for feature in dump["info"]["features"]}
+        assert names == {"actions", "obs/position"}, names
+    print("links lead nowhere")
+
+
 def judge_written(path: Path, packed: bool) -> None:
     """Opens what engraft wrote the way robomimic's SequenceDataset does."""
     run("make_sample", path, "robomimic-gzip" if packed else "robomimic")
@@ -155,6 +177,7 @@ def main() -> None:
         folder = Path(folder)
         judge_written(folder / "plain.hdf5", False)
         judge_written(folder / "packed.hdf5", True)
+        judge_links(folder / "links.hdf5")
         print(f"engraft reads what h5py writes in {judge_read(folder)} layouts")
 
 

@@ -14,6 +14,9 @@ use super::recent;
 /// Files that are open at once; a process may commonly have 1024.
 const MAX_OPEN: usize = 64;
 
+/// The error for a place that no file has.
+pub(super) const NOWHERE: &str = "no file has such a place";
+
 /// Files that were used lately, the latest first.
 #[derive(Default)]
 pub(crate) struct OpenFiles {
@@ -66,13 +69,23 @@ impl Disk {
         self.len
     }
 
-    /// The same file, for datasets of the latest layout.
+    /// The same file as the `hdf5-reader` crate sees it.
     pub(super) fn recent(&self) -> Result<&Hdf5File, hdf5_reader::error::Error> {
         if let Some(file) = self.recent.get() {
             return Ok(file);
         }
         let file = recent::open(self)?;
         Ok(self.recent.get_or_init(|| file))
+    }
+
+    /// The names of the groups and of the datasets in a group, which is named from the root on.
+    pub(super) fn member_names(
+        &self,
+        group: &str,
+    ) -> Result<(Vec<String>, Vec<String>), hdf5_reader::error::Error> {
+        let file = self.recent()?;
+        let group = if group.is_empty() { file.root_group()? } else { file.group(group)? };
+        group.member_names()
     }
 
     /// Fills `bytes` from place `offset` on.
@@ -87,6 +100,9 @@ impl Source for Disk {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), FormatError> {
+        if i64::try_from(offset).is_err() {
+            return Err(FormatError::Source(NOWHERE.into()));
+        }
         self.fill(offset, bytes).map_err(|error| FormatError::Source(error.to_string()))
     }
 }
