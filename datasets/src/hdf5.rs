@@ -82,7 +82,8 @@ impl Hdf5 {
     pub(crate) fn open(path: &Path, open: &Arc<OpenFiles>) -> Result<Self, DatasetError> {
         let disk = Disk::new(path, open).map_err(DatasetError::read(path))?;
         let properties = hdf5_pure::FileAccessProperties::new()
-            .with_metadata_cache(MetadataCacheConfig::disabled());
+            .with_metadata_cache(MetadataCacheConfig::disabled())
+            .with_chunk_cache(table::chunk_cache());
         let source = disk.clone();
         let file = guarded(path, || hdf5_pure::File::from_source_with_options(source, properties))?;
         Ok(Self { file, disk })

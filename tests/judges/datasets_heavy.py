@@ -70,6 +70,17 @@ def judge(folder: Path, version: str) -> None:
     assert item["action_is_pad"].tolist() == [False, True, True]
     print(f"{version}: lerobot opens what engraft writes")
 
+    timed = folder / "timed"
+    run("make_sample", timed, version, "times")
+    dataset = opened(timed)
+    judge_opened(dataset, sample.LENGTHS)
+    captured = [(item["capture_time"].item(), item["dropped_frames"].item()) for item in map(dataset.__getitem__, range(5))]
+    for (secs, dropped), expected in zip(captured, [(0, 0), (0.1, 0), (0.7, 5), (0.8, 0), (0.9, 0)]):
+        assert abs(secs - expected[0]) < 1e-6 and dropped == expected[1], captured
+    run("make_sample", timed, "append", "times")
+    judge_opened(opened(timed), [*sample.LENGTHS, 4])
+    print(f"{version}: lerobot opens recordings with true times")
+
     sample.write(theirs)
     judge_dump(json.loads(run("dump", theirs)), sample.LENGTHS)
     judge_stats(opened(ours).meta.stats, opened(theirs).meta.stats, version)

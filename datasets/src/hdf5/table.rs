@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use hdf5_pure::{Error, FormatError, Layout, VlenStringReadOptions};
+use hdf5_pure::{ChunkCacheConfig, Error, FormatError, Layout, VlenStringReadOptions};
 
 use super::disk::Disk;
 use super::element::{Element, Number};
@@ -24,8 +24,10 @@ const MAX_PACKED: u64 = 1032;
 const FREE_CLAIM: u64 = 1 << 20;
 /// The place of a chunk that was never written.
 const ABSENT: u64 = u64::MAX;
-/// Bytes of unpacked chunks that the decoder keeps.
-const CACHED_CHUNKS: usize = 1 << 20;
+/// Bytes of unpacked chunks that the decoder keeps for each dataset, as HDF5 2.0 does.
+const CACHED_BYTES: usize = 1 << 23;
+/// How many chunks that may be: h5py makes them of some ten kilobytes, over part of a picture.
+const CACHED_CHUNKS: usize = 1 << 12;
 /// Names in one list.
 const MAX_TEXTS: usize = 1 << 20;
 
@@ -52,6 +54,11 @@ enum Place {
     Packed,
     /// Packed as HDF5 2.0 does it when asked for its latest layout.
     Recent(OnceLock<Recent>),
+}
+
+/// How much of what was unpacked is kept.
+pub(super) fn chunk_cache() -> ChunkCacheConfig {
+    ChunkCacheConfig::from_h5p_cache(CACHED_CHUNKS, CACHED_BYTES)
 }
 
 impl Table {
@@ -216,7 +223,7 @@ impl Table {
         match &self.place {
             Place::Run(_) | Place::Recent(_) => 0, // the latter is kept for the whole file
             Place::Bands(height, _) => self.num_rows().div_ceil(*height) * size_of::<u64>(),
-            Place::Packed => CACHED_CHUNKS,
+            Place::Packed => CACHED_BYTES.min(self.num_rows().saturating_mul(self.row_bytes)),
         }
     }
 
