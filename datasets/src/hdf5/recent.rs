@@ -133,6 +133,9 @@ fn unpack_lzf(packed: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
     use super::*;
 
     #[test]
@@ -143,5 +146,21 @@ mod tests {
         assert_eq!(unpacked, [7, 8, 9, 7, 8, 9, 7, 8, 9, 7, 8, 9, 7, 8]);
         assert_eq!(unpack_lzf(&[2, 7, 8]), None);
         assert_eq!(unpack_lzf(&[0, 7, 1 << 5, 1]), None);
+    }
+
+    #[test]
+    fn any_bytes_are_unpacked_or_refused() {
+        let mut draws = ChaCha8Rng::seed_from_u64(3);
+        let mut refused = 0;
+        for _ in 0..100_000 {
+            let packed: Vec<u8> =
+                (0..draws.next_u32() % 40).map(|_| draws.next_u32() as u8 & 0x7f).collect();
+            match unpack_lzf(&packed) {
+                // Two bytes stand for at most eight, three for 264.
+                Some(unpacked) => assert!(unpacked.len() <= packed.len() * 88),
+                None => refused += 1,
+            }
+        }
+        assert!((1000..99_000).contains(&refused), "{refused} refused");
     }
 }
