@@ -103,7 +103,7 @@ fn mistakes_about_columns_are_answered_with_what_there_is() {
     let error = lab.fail("data convert data --to robomimic --out x.hdf5 --modality");
     assert!(error.contains("--modality needs a LeRobot dataset"), "{error}");
     let error = lab.fail("data convert data --out data");
-    assert!(error.contains("expected a new or empty folder"), "{error}");
+    assert!(error.contains("expected a path that is free, found a dataset"), "{error}");
     let error = lab.fail("data merge data nowhere --out both");
     assert!(error.contains("nowhere"), "{error}");
 }

@@ -31,8 +31,8 @@ pub enum DatasetError {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder already holds a dataset, and a new one was asked for.
-    #[error("expected a new or empty folder, found a dataset (path: {path:?})")]
+    /// Something is there already, and a new dataset was asked for.
+    #[error("expected a path that is free, found a dataset; name another (path: {path:?})")]
     Exists {
         /// The folder.
         path: PathBuf,

@@ -34,8 +34,14 @@ pub enum RecordingError {
         /// Why.
         source: Box<rerun::sink::FileSinkError>,
     },
-    /// No viewer could be started.
-    #[error("cannot start the rerun viewer, which comes with `pip install rerun-sdk`")]
+    /// No viewer is installed.
+    #[error(
+        "cannot find the rerun viewer: get it with `pip install rerun-sdk==0.36.3`, or write a \
+         file with --save FILE.rrd or --png FILE.png"
+    )]
+    NoViewer,
+    /// The viewer could not be started.
+    #[error("cannot start the rerun viewer")]
     Viewer {
         /// Why.
         source: Box<rerun::SpawnError>,
@@ -122,8 +128,11 @@ fn open(sink: &Sink) -> Result<Box<dyn LogSink>, RecordingError> {
             return Ok(Box::new(sink));
         }
         Sink::Viewer => {
-            let viewer = rerun::spawn(&rerun::SpawnOptions::default())
-                .map_err(|source| RecordingError::Viewer { source: Box::new(source) })?;
+            let viewer =
+                rerun::spawn(&rerun::SpawnOptions::default()).map_err(|error| match error {
+                    rerun::SpawnError::ExecutableNotFoundInPath { .. } => RecordingError::NoViewer,
+                    error => RecordingError::Viewer { source: Box::new(error) },
+                })?;
             format!("127.0.0.1:{}", viewer.port)
         }
         Sink::Connect(address) => address.clone(),

@@ -99,7 +99,7 @@ pub(crate) fn shared_columns(
     columns.retain(|column| match missing.next() {
         Some((count @ 1.., name)) => {
             let others = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
-            warnings.push(format!("`{}` is left out: {name}{others} lack it", column.name));
+            warnings.push(format!("`{}` is left out: it is not in {name}{others}", column.name));
             false
         }
         _ => true,

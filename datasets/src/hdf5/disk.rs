@@ -17,6 +17,9 @@ const MAX_OPEN: usize = 64;
 /// The error for a place that no file has.
 pub(super) const NOWHERE: &str = "no file has such a place";
 
+/// The error for a file that is shorter than it says.
+const CUT_SHORT: &str = "it ends too early; was its recording or copy finished?";
+
 /// Files that were used lately, the latest first.
 #[derive(Default)]
 pub(crate) struct OpenFiles {
@@ -90,7 +93,11 @@ impl Disk {
 
     /// Fills `bytes` from place `offset` on.
     pub(super) fn fill(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.open.get(&self.path)?.read_exact_at(bytes, offset)
+        let read = self.open.get(&self.path)?.read_exact_at(bytes, offset);
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), CUT_SHORT),
+            _ => error,
+        })
     }
 }
 

@@ -53,7 +53,7 @@ fn what_the_file_says_wrong_and_what_not_every_demonstration_has_are_warnings() 
     let info = open(golden("image.hdf5")).unwrap().info().unwrap();
     let warnings = info.warnings.join("\n");
     assert!(warnings.contains("demo_3: num_samples = 6, the data has 5"), "{warnings}");
-    assert!(warnings.contains("`obs/sometimes` is left out: demo_10 lack it"), "{warnings}");
+    assert!(warnings.contains("`obs/sometimes` is left out: it is not in demo_10"), "{warnings}");
     assert!(!warnings.contains("total"), "{warnings}");
     let role = |name: &str| info.features.iter().find(|f| f.name == name).map(|f| f.role);
     assert_eq!(role("obs/agentview_depth"), Some(Role::Depth));
