@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use engraft_serve::{Server, ServerConfig};
+use engraft_wire::{Contract, Keys, Token};
 
 use crate::device::DeviceName;
 use crate::progress::{interrupt_flag, note, say};
 use crate::train::open_run;
 
-/// Serve a run over ZeroMQ.
+/// Serve a run over ZeroMQ, to our own clients and to GR00T's.
 ///
 /// Ctrl-C and SIGTERM answer what is waiting and stop. Without encryption it listens on this
 /// machine only, unless --insecure-plaintext says otherwise.
@@ -23,6 +25,15 @@ pub(crate) struct Args {
     /// Listen on the network, readable and writable by everyone on it.
     #[arg(long)]
     insecure_plaintext: bool,
+    /// Answer only clients that say the token in this file (GR00T's `api_token`).
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// A dataset's `meta/modality.json`: what clients of GR00T call the parts of proprio and action.
+    #[arg(long, value_name = "FILE")]
+    modality: Option<PathBuf>,
+    /// Let clients of GR00T stop the server with `kill`.
+    #[arg(long)]
+    allow_kill: bool,
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
@@ -30,10 +41,27 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = interrupt_flag()?;
+    let token = args.token_file.as_deref().map(Token::read).transpose()?;
     let run = open_run(&args.run, &args.device.open()?)?;
-    let contract = run.contract.clone();
+    let contract = Contract {
+        spec: run.contract.spec.clone(),
+        num_frames: run.contract.num_frames,
+        horizon: run.contract.horizon,
+    };
+    let keys = match &args.modality {
+        None => Keys::of(&contract),
+        Some(path) => {
+            let json = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            Keys::of_modality(&contract, &json)
+                .with_context(|| format!("cannot use {}", path.display()))?
+        }
+    };
     let config = ServerConfig {
         insecure_plaintext: args.insecure_plaintext,
+        token,
+        keys: Some(keys),
+        allow_kill: args.allow_kill,
         ..ServerConfig::at(&args.bind)
     };
     let server = Server::bind(config, run)?;
@@ -50,6 +78,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         contract.horizon,
         spec.action_dim()
     ));
+    if spec.views.iter().any(|view| view.depth) {
+        note(format_args!("it needs depth, which GR00T's clients cannot send"));
+    } else {
+        note(format_args!("GR00T's clients send and get {}", server.keys()));
+    }
     note(format_args!("next: engraft bridge --policy {}", server.endpoint()));
     let status = server.run(&stop)?;
     note(format_args!(

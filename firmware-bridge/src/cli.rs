@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use engraft_core::{Environment, Outcome};
 use engraft_sim::{SimOptions, Simulator, Split, Task};
-use engraft_wire::{ClientSocket, Contract, Hello, Request, Response};
+use engraft_wire::{ClientSocket, Contract, Hello, Request, Response, Token};
 use serde::Serialize;
 
 use crate::arms::{Arm, SimArm};
@@ -46,6 +46,9 @@ pub struct Args {
     /// Where the policy server listens.
     #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:5555")]
     pub policy: String,
+    /// The file with the token that the policy server asks for.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Episodes to play.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub episodes: u32,
@@ -136,7 +139,9 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     let connect_timeout = seconds("--connect-timeout", args.connect_timeout)?;
     let hold = seconds("--hold-timeout", args.hold_timeout)?;
 
-    let contract = contract(&args.policy, connect_timeout, stop)?;
+    let token = args.token_file.as_deref().map(Token::read).transpose()?;
+    let hello = Hello { client: CLIENT.into(), spec: None, token: token.clone() };
+    let contract = contract(&args.policy, hello, connect_timeout, stop)?;
     // A simulator takes any camera: it gets those that the policy was trained with.
     let options = SimOptions::from_spec(&contract.spec)?;
     let simulator = Simulator::new(args.task, args.split, options)?;
@@ -160,7 +165,7 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
         attention: args.attention,
         ..ControlConfig::default()
     };
-    let hello = Hello { client: CLIENT.into(), spec: Some(spec.clone()) };
+    let hello = Hello { client: CLIENT.into(), spec: Some(spec.clone()), token };
     let recorder = args.log.as_deref().map(|path| Recorder::create(path, args.fast)).transpose()?;
     let mut session = Session {
         arm,
@@ -240,10 +245,15 @@ fn play<A: Arm>(
 }
 
 /// Asks the server what its policy was trained for, until it answers.
-fn contract(endpoint: &str, timeout: Duration, stop: &AtomicBool) -> anyhow::Result<Contract> {
+fn contract(
+    endpoint: &str,
+    hello: Hello,
+    timeout: Duration,
+    stop: &AtomicBool,
+) -> anyhow::Result<Contract> {
     let began = Instant::now();
     let mut socket = ClientSocket::connect(endpoint)?;
-    let hello = Request::Hello(Hello { client: CLIENT.into(), spec: None });
+    let hello = Request::Hello(hello);
     let mut waiting = false;
     loop {
         match socket.ask(&hello, Duration::from_millis(500)) {

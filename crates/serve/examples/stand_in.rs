@@ -1,12 +1,13 @@
 //! A policy server without a policy: it tells every robot arm to stay where it is.
 //!
-//! For trying out a client, and for `tests/judges/serve_light.py`:
+//! For trying out a client, and for the judges of servers:
 //!
 //! ```text
-//! cargo run -p engraft-serve --example stand_in -- tcp://127.0.0.1:5555
+//! cargo run -p engraft-serve --example stand_in -- tcp://127.0.0.1:5555 [rgb] [kill] [token WORD]
 //! ```
 //!
-//! Prints its endpoint and serves until its standard input ends.
+//! With `rgb` no view has depth, and clients of GR00T find an `arm` and a `gripper`; with `kill`
+//! they may stop it. Prints its endpoint and serves until its standard input ends.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -17,20 +18,23 @@ use std::time::Duration;
 
 use engraft_core::{ActionChunk, Dimension, Observation, RobotSpec, ViewSpec};
 use engraft_serve::{PredictError, Prediction, Predictor, Server, ServerConfig};
-use engraft_wire::{Contract, Model};
+use engraft_wire::{Contract, Keys, Model, Token};
 
 const HORIZON: usize = 8;
 
-struct StandIn;
+struct StandIn {
+    depth: bool,
+}
 
 impl Predictor for StandIn {
     fn contract(&self) -> Contract {
         let view = |name: &str, depth| ViewSpec { name: name.into(), width: 96, height: 64, depth };
-        let joints = || vec![Dimension::new("elbow", "rad").within(-2.0, 2.0); 1];
+        let joint = |name: &str| Dimension::new(name, "rad").within(-2.0, 2.0);
+        let joints = || ["shoulder", "elbow", "gripper"].map(joint).to_vec();
         let spec = RobotSpec {
             name: "stand-in".into(),
             control_hz: 10.0,
-            views: vec![view("front", true), view("wrist", false)],
+            views: vec![view("front", self.depth), view("wrist", false)],
             proprio: joints(),
             actions: joints(),
         };
@@ -52,8 +56,23 @@ impl Predictor for StandIn {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let endpoint = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
-    let server = Server::bind(ServerConfig::at(endpoint), StandIn)?;
+    let mut arguments = std::env::args().skip(1);
+    let endpoint = arguments.next().unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
+    let (mut config, mut stand_in) = (ServerConfig::at(endpoint), StandIn { depth: true });
+    while let Some(word) = arguments.next() {
+        match &*word {
+            "rgb" => stand_in.depth = false,
+            "kill" => config.allow_kill = true,
+            "token" => config.token = Some(Token::new(arguments.next().ok_or("which token?")?)),
+            _ => return Err(format!("`{word}`: expected rgb, kill or token WORD").into()),
+        }
+    }
+    if !stand_in.depth {
+        let parts = vec![("arm".into(), 0..2), ("gripper".into(), 2..3)];
+        let keys = Keys::of(&stand_in.contract());
+        config.keys = Some(Keys { state: parts.clone(), action: parts, ..keys });
+    }
+    let server = Server::bind(config, stand_in)?;
     writeln!(io::stdout(), "{}", server.endpoint())?;
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();

@@ -13,6 +13,7 @@
 
 mod check;
 mod checkpoint;
+mod groot;
 mod predictor;
 mod room;
 mod server;

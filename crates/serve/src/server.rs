@@ -10,9 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use engraft_wire::{
-    Contract, ErrorCode, Hello, Incoming, Infer, Model, Peer, Refusal, Reply, Request, Response,
-    ServerSocket, Session, SocketError, Status, Timings, Waker, Welcome, WireError,
-    encode_response, native,
+    Contract, ErrorCode, Hello, Incoming, Infer, Keys, Model, Peer, Refusal, Reply, Request,
+    Response, ServerSocket, Session, SocketError, Status, Timings, Token, Waker, Welcome,
+    WireError, encode_response, groot, native,
 };
 
 use crate::check::{self, Objection};
@@ -40,6 +40,13 @@ pub struct ServerConfig {
     pub idle: Duration,
     /// What a stop waits for: the answers to all that has come in by then.
     pub drain: Duration,
+    /// The word that every client must say, where there is one.
+    pub token: Option<Token>,
+    /// What clients of other stacks call the parts of proprio and of an action, where that is not
+    /// [`Keys::of`] the contract.
+    pub keys: Option<Keys>,
+    /// Whether a client of GR00T's dialect may stop the server.
+    pub allow_kill: bool,
 }
 
 impl ServerConfig {
@@ -51,6 +58,9 @@ impl ServerConfig {
             max_clients: 64,
             idle: Duration::from_secs(10),
             drain: Duration::from_secs(5),
+            token: None,
+            keys: None,
+            allow_kill: false,
         }
     }
 }
@@ -76,23 +86,28 @@ struct Answer {
     outcome: Result<(Prediction, Timings), Objection>,
 }
 
-struct Client {
-    session: Session,
-    last_seq: Option<u64>,
-    heard: Instant,
+pub(crate) struct Client {
+    pub(crate) session: Session,
+    pub(crate) last_seq: Option<u64>,
+    pub(crate) heard: Instant,
+    /// How it wants to be answered, where that is not in the native dialect.
+    pub(crate) style: Option<groot::Style>,
 }
 
 /// A policy server that listens and is not yet running.
 pub struct Server {
-    socket: ServerSocket,
-    config: ServerConfig,
+    pub(crate) socket: ServerSocket,
+    pub(crate) config: ServerConfig,
     contract: Arc<Contract>,
-    model: Model,
-    clients: HashMap<Peer, Client>,
-    room: Arc<Room>,
+    pub(crate) keys: Keys,
+    pub(crate) model: Model,
+    pub(crate) clients: HashMap<Peer, Client>,
+    pub(crate) room: Arc<Room>,
     answers: Receiver<Answer>,
     thread: JoinHandle<()>,
-    stats: Stats,
+    pub(crate) stats: Stats,
+    /// Whether a client stopped it.
+    pub(crate) killed: bool,
 }
 
 impl Server {
@@ -111,8 +126,21 @@ impl Server {
             .name("model".into())
             .spawn(move || work(predictor, &promised, &inner, &sender, &waker))
             .map_err(ServeError::Thread)?;
-        let (clients, stats) = (HashMap::new(), Stats::new());
-        Ok(Self { socket, config, contract, model, clients, room, answers, thread, stats })
+        let keys = config.keys.clone().unwrap_or_else(|| Keys::of(&contract));
+        let (clients, stats, killed) = (HashMap::new(), Stats::new(), false);
+        Ok(Self {
+            socket,
+            config,
+            contract,
+            keys,
+            model,
+            clients,
+            room,
+            answers,
+            thread,
+            stats,
+            killed,
+        })
     }
 
     /// Where it listens.
@@ -123,6 +151,11 @@ impl Server {
     /// What it serves.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// What clients of other stacks call what it sees and does.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// What it was trained for.
@@ -137,7 +170,7 @@ impl Server {
     ///
     /// When the socket fails or the model thread is gone.
     pub fn run(mut self, stop: &AtomicBool) -> Result<Status, ServeError> {
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) && !self.killed {
             self.turn(true)?;
             if self.thread.is_finished() {
                 return Err(ServeError::ModelGone);
@@ -149,8 +182,11 @@ impl Server {
             self.turn(false)?;
         }
         self.send_answers()?;
-        for peer in self.clients.keys() {
-            self.socket.send(peer, &Response::Goodbye)?;
+        for (peer, client) in &self.clients {
+            // Elsewhere a client hears nothing that it did not ask for.
+            if client.style.is_none() {
+                self.socket.send(peer, &Response::Goodbye)?;
+            }
         }
         let status = self.status();
         if !self.clients.is_empty() {
@@ -167,11 +203,17 @@ impl Server {
         let Incoming::Message((peer, frames)) = incoming else { return Ok(()) };
         self.stats.received += 1;
         let began = Instant::now();
-        let request = frames.and_then(|frames| native::decode_request(&frames));
-        let decode_micros = micros(began.elapsed());
         if let Some(client) = self.clients.get_mut(&peer) {
             client.heard = began;
         }
+        if let Ok(frames) = &frames
+            && groot::is_call(frames)
+        {
+            let call = groot::decode(&frames[0], &self.keys);
+            return self.groot(peer, call, open, micros(began.elapsed()));
+        }
+        let request = frames.and_then(|frames| native::decode_request(&frames));
+        let decode_micros = micros(began.elapsed());
         match request {
             Ok(Request::Ping { seq }) => self.send(&peer, &Response::Pong { seq }),
             Ok(Request::Status) => self.send(&peer, &Response::Status(self.status())),
@@ -203,17 +245,16 @@ impl Server {
         Ok(())
     }
 
-    fn refuse(
+    pub(crate) fn refuse(
         &mut self,
         peer: &Peer,
         (code, detail): Objection,
         seq: Option<u64>,
     ) -> Result<(), ServeError> {
-        if code == ErrorCode::Stale {
-            self.stats.stale += 1;
-        } else {
-            self.stats.refused += 1;
+        if self.clients.get(peer).is_some_and(|client| client.style.is_some()) {
+            return self.refuse_groot(peer, (code, detail));
         }
+        self.stats.refuse(code);
         self.send(peer, &Response::Error(Refusal { code, detail, seq }))
     }
 
@@ -222,23 +263,19 @@ impl Server {
     }
 
     fn hello(&mut self, peer: &Peer, hello: &Hello) -> Result<(), ServeError> {
+        if !self.lets_in(hello.token.as_ref()) {
+            let objection = (ErrorCode::Unauthorized, "the token is not the server's".into());
+            return self.refuse(peer, objection, None);
+        }
         let fits = hello.spec.as_ref().map_or(Ok(()), |spec| self.contract.spec.check(spec));
         if let Err(error) = fits {
             let objection = (ErrorCode::ContractMismatch, error.to_string());
             return self.refuse(peer, objection, None);
         }
-        if !self.clients.contains_key(peer) && self.clients.len() >= self.config.max_clients {
-            self.clients.retain(|_, client| client.heard.elapsed() < self.config.idle);
-            if self.clients.len() >= self.config.max_clients {
-                let detail = format!("{} clients are served already", self.clients.len());
-                return self.refuse(peer, (ErrorCode::Busy, detail), None);
-            }
-        }
-        // What the client asked before belongs to its old session.
-        self.room.leave(peer);
-        let session = Session(rand::random());
-        let client = Client { session, last_seq: None, heard: Instant::now() };
-        self.clients.insert(peer.clone(), client);
+        let session = match self.open_session(peer, None) {
+            Ok(session) => session,
+            Err(objection) => return self.refuse(peer, objection, None),
+        };
         let welcome = Welcome {
             session,
             model: self.model.clone(),
@@ -249,7 +286,36 @@ impl Server {
         self.send(peer, &Response::Welcome(welcome))
     }
 
-    fn infer(&mut self, peer: Peer, infer: Infer, decode_micros: u32) -> Result<(), ServeError> {
+    pub(crate) fn lets_in(&self, said: Option<&Token>) -> bool {
+        self.config.token.as_ref().is_none_or(|token| token.lets_in(said))
+    }
+
+    /// Gives a client a session, if there is a place; what it asked before belongs to its old one.
+    pub(crate) fn open_session(
+        &mut self,
+        peer: &Peer,
+        style: Option<groot::Style>,
+    ) -> Result<Session, Objection> {
+        if !self.clients.contains_key(peer) && self.clients.len() >= self.config.max_clients {
+            self.clients.retain(|_, client| client.heard.elapsed() < self.config.idle);
+            if self.clients.len() >= self.config.max_clients {
+                let detail = format!("{} clients are served already", self.clients.len());
+                return Err((ErrorCode::Busy, detail));
+            }
+        }
+        self.room.leave(peer);
+        let session = Session(rand::random());
+        let client = Client { session, last_seq: None, heard: Instant::now(), style };
+        self.clients.insert(peer.clone(), client);
+        Ok(session)
+    }
+
+    pub(crate) fn infer(
+        &mut self,
+        peer: Peer,
+        infer: Infer,
+        decode_micros: u32,
+    ) -> Result<(), ServeError> {
         let seq = infer.seq;
         if let Err(objection) = self.admit(&peer, &infer) {
             return self.refuse(&peer, objection, Some(seq));
@@ -304,6 +370,9 @@ impl Server {
         prediction: Prediction,
         timings: Timings,
     ) -> Result<(), ServeError> {
+        if let Some(style) = self.clients.get(peer).and_then(|client| client.style) {
+            return self.reply_groot(peer, style, &prediction, timings);
+        }
         let mut reply = Reply {
             session: infer.session,
             seq: infer.seq,
@@ -376,6 +445,6 @@ fn predict(
     Ok((prediction, timings))
 }
 
-fn micros(time: Duration) -> u32 {
+pub(crate) fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }

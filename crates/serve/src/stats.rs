@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use engraft_wire::{Model, Percentiles, Status, Timings};
+use engraft_wire::{ErrorCode, Model, Percentiles, Status, Timings};
 
 /// Answers that percentiles are taken over.
 const WINDOW: usize = 1024;
@@ -23,6 +23,15 @@ impl Stats {
     pub(crate) fn new() -> Self {
         let recent = VecDeque::with_capacity(WINDOW);
         Self { began: Instant::now(), received: 0, replied: 0, stale: 0, refused: 0, recent }
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn refuse(&mut self, code: ErrorCode) {
+        if code == ErrorCode::Stale {
+            self.stale += 1;
+        } else {
+            self.refused += 1;
+        }
     }
 
     /// Counts an answer.

@@ -77,7 +77,7 @@ impl Running {
 
     fn client(&self) -> (ClientSocket, Session) {
         let socket = ClientSocket::connect(&self.endpoint).unwrap();
-        let hello = Request::Hello(Hello { client: "test".into(), spec: None });
+        let hello = Request::Hello(Hello { client: "test".into(), spec: None, token: None });
         let Response::Welcome(welcome) = socket.ask(&hello, SOON).unwrap() else { panic!() };
         assert_eq!(welcome.fingerprint, welcome.contract.spec.fingerprint());
         (socket, welcome.session)
@@ -179,12 +179,12 @@ fn a_robot_that_does_not_fit_is_refused_with_expected_and_found() {
     let client = ClientSocket::connect(&server.endpoint).unwrap();
     let mut found = spec(4);
     found.actions[0].unit = "deg".into();
-    let hello = Request::Hello(Hello { client: "test".into(), spec: Some(found) });
+    let hello = Request::Hello(Hello { client: "test".into(), spec: Some(found), token: None });
     let refused = refusal(client.ask(&hello, SOON).unwrap());
     assert_eq!(refused.code, ErrorCode::ContractMismatch);
     let expected = "robot mismatch in actions: expected elbow [rad], found elbow [deg]";
     assert_eq!(refused.detail, expected);
-    let hello = Request::Hello(Hello { client: "test".into(), spec: Some(spec(4)) });
+    let hello = Request::Hello(Hello { client: "test".into(), spec: Some(spec(4)), token: None });
     assert!(matches!(client.ask(&hello, SOON).unwrap(), Response::Welcome(_)));
 }
 
@@ -222,7 +222,7 @@ fn an_unknown_session_is_told_to_say_hello() {
     let refused = refusal(stranger.ask(&infer(Session([0; 16]), 1, stack(0.0)), SOON).unwrap());
     assert_eq!(refused.code, ErrorCode::NoSession);
     let (client, session) = server.client();
-    let hello = Request::Hello(Hello { client: "late".into(), spec: None });
+    let hello = Request::Hello(Hello { client: "late".into(), spec: None, token: None });
     let refused = refusal(stranger.ask(&hello, SOON).unwrap());
     assert_eq!(
         (refused.code, refused.detail),

@@ -74,6 +74,14 @@ pub enum WireError {
         /// Its bytes.
         found: usize,
     },
+    /// An array is not written as arrays are.
+    #[error("array `{array}`: {detail}")]
+    Array {
+        /// Its name.
+        array: String,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// An array that the message needs is not there.
     #[error("array `{array}` is missing")]
     Missing {
@@ -87,7 +95,9 @@ impl WireError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::TooLarge { .. } => ErrorCode::TooLarge,
-            Self::Header { .. } | Self::Kind { .. } | Self::Count { .. } => ErrorCode::BadFrame,
+            Self::Header { .. } | Self::Kind { .. } | Self::Count { .. } | Self::Array { .. } => {
+                ErrorCode::BadFrame
+            }
             Self::Version { .. } => ErrorCode::BadVersion,
             Self::Dtype { .. } => ErrorCode::BadDtype,
             Self::Shape { .. } | Self::Length { .. } | Self::Missing { .. } => ErrorCode::BadShape,

@@ -5,17 +5,24 @@
 //! keeps what happened.
 
 mod arrays;
+mod census;
 mod endpoint;
 mod error;
+pub mod groot;
+mod keys;
 pub mod log;
 pub mod message;
 pub mod native;
+pub mod ndarray;
+mod npy;
 pub mod socket;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use endpoint::{SocketError, is_loopback};
 pub use error::WireError;
+pub use keys::{Keys, KeysError, Parts};
 pub use log::{LogError, LogWriter, Recording, read_log};
 pub use message::{
     Contract, ErrorCode, Hello, Infer, Model, Percentiles, Refusal, Reply, Request, Response,
@@ -23,3 +30,4 @@ pub use message::{
 };
 pub use native::{decode_request, decode_response, encode_request, encode_response};
 pub use socket::{ClientSocket, Incoming, Peer, ServerSocket, Waker};
+pub use token::{Token, TokenError};

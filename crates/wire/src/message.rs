@@ -5,6 +5,8 @@ use std::fmt;
 use engraft_core::{ActionChunk, AttentionMap, Observation, RobotSpec, hex};
 use serde::{Deserialize, Serialize};
 
+use crate::token::Token;
+
 /// Names one conversation; a server hands out a new one with every [`Welcome`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Session(#[serde(with = "serde_bytes")] pub [u8; 16]);
@@ -44,6 +46,9 @@ pub struct Hello {
     /// that leaves it out is not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<RobotSpec>,
+    /// The word that lets clients in, where the server asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
 }
 
 /// The answer to a [`Hello`] whose robot fits.
@@ -160,6 +165,8 @@ pub enum ErrorCode {
     NotReady,
     /// The policy failed.
     Internal,
+    /// The client did not say the word that lets it in.
+    Unauthorized,
     /// The robot is not the one that the policy was trained for.
     ContractMismatch,
     /// A code that this version does not know.
@@ -167,7 +174,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const KNOWN: [(Self, u16, &'static str); 13] = [
+    const KNOWN: [(Self, u16, &'static str); 14] = [
         (Self::BadFrame, 1, "BAD_FRAME"),
         (Self::BadVersion, 2, "BAD_VERSION"),
         (Self::TooLarge, 3, "TOO_LARGE"),
@@ -179,6 +186,7 @@ impl ErrorCode {
         (Self::Busy, 12, "BUSY"),
         (Self::NotReady, 14, "NOT_READY"),
         (Self::Internal, 15, "INTERNAL"),
+        (Self::Unauthorized, 16, "UNAUTHORIZED"),
         (Self::ContractMismatch, 18, "CONTRACT_MISMATCH"),
         (Self::NoSession, 21, "NO_SESSION"),
     ];

@@ -14,7 +14,7 @@
 //!
 //! | `t` | goes | fields | arrays |
 //! | --- | --- | --- | --- |
-//! | `hello` | to the server | `client`, `spec` (may be left out) | |
+//! | `hello` | to the server | `client`, `spec`, `token` (the latter two may be left out) | |
 //! | `welcome` | back | `session` (16 bytes), `model` {`name`, `hash`}, `contract` {`spec`, `num_frames`, `horizon`}, `fingerprint`, `max_bytes` | |
 //! | `infer` | to the server | `session`, `seq`, `episode`, `tick`, `t_obs_nanos`, `attention` | `rgb.V` u1 [frames, height, width, 3], `depth.V` f4 [frames, height, width], `proprio` f4 [frames, dim] |
 //! | `reply` | back | `session`, `seq`, `episode`, `first_tick`, `t_obs_nanos`, `model_hash`, `timings` (microseconds) {`decode`, `queue`, `preprocess`, `infer`, `encode`}, `attention` [{`view`, `tap`}] | `actions` f4 [horizon, dim], `attention.I` f4 [height, width] |

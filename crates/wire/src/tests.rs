@@ -37,8 +37,8 @@ fn maps() -> Vec<AttentionMap> {
 fn requests() -> Vec<Request> {
     let session = Session([7; 16]);
     vec![
-        Request::Hello(Hello { client: "bridge".into(), spec: Some(spec()) }),
-        Request::Hello(Hello { client: "judge".into(), spec: None }),
+        Request::Hello(Hello { client: "bridge".into(), spec: Some(spec()), token: None }),
+        Request::Hello(Hello { client: "judge".into(), spec: None, token: None }),
         Request::Infer(Infer {
             session,
             seq: u64::MAX,

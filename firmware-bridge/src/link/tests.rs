@@ -41,7 +41,7 @@ fn serve(socket: &ServerSocket, stop: &AtomicBool, answers: usize) {
 }
 
 fn hello() -> Hello {
-    Hello { client: "test".into(), spec: Some(testing::spec()) }
+    Hello { client: "test".into(), spec: Some(testing::spec()), token: None }
 }
 
 fn ask(tick: u64) -> Ask {

@@ -69,7 +69,7 @@ impl Drop for Server {
 fn session<'a>(server: &Server, pace: Pace, stop: &'a AtomicBool) -> Session<'a, SimArm<Joint>> {
     let mut config = ControlConfig::default();
     config.patience.hold = Duration::from_millis(600);
-    let hello = Hello { client: "test".into(), spec: Some(testing::spec()) };
+    let hello = Hello { client: "test".into(), spec: Some(testing::spec()), token: None };
     let quick = LinkConfig {
         hello: Duration::from_millis(500),
         ping: Duration::from_millis(50),

@@ -1,0 +1,118 @@
+//! Clients that speak GR00T's dialect: they open no session, count nothing and wait for each answer.
+
+use std::time::Instant;
+
+use engraft_wire::groot::{self, Ask, Call, Style};
+use engraft_wire::{ErrorCode, Infer, Peer, Timings};
+
+use crate::check::Objection;
+use crate::predictor::Prediction;
+use crate::server::{ServeError, Server, micros};
+
+impl Server {
+    /// Answers a call, or lets it wait for the model.
+    pub(crate) fn groot(
+        &mut self,
+        peer: Peer,
+        Call { token, ask }: Call,
+        open: bool,
+        decode_micros: u32,
+    ) -> Result<(), ServeError> {
+        if !self.lets_in(token.as_ref()) {
+            self.stats.refuse(ErrorCode::Unauthorized);
+            // In the words of the original, which clients look for.
+            return self.tell(&peer, groot::error("Unauthorized: Invalid API token"));
+        }
+        let frame = match ask {
+            Ok(Ask::Ping) => groot::alive(),
+            Ok(Ask::Kill) if self.config.allow_kill => {
+                self.killed = true;
+                groot::done()
+            }
+            Ok(Ask::Kill) => {
+                let detail = "no client may stop this server: start it with --allow-kill";
+                return self.refuse_groot(&peer, (ErrorCode::BadFrame, detail.into()));
+            }
+            Ok(Ask::Modality) => {
+                let style = self.clients.get(&peer).and_then(|client| client.style);
+                groot::modality(&self.keys, style.is_some_and(Style::is_old))
+            }
+            Ok(Ask::Reset) => {
+                self.room.leave(&peer);
+                groot::done()
+            }
+            Ok(Ask::Act(..)) if !open => {
+                let objection = (ErrorCode::NotReady, "the server is shutting down".into());
+                return self.refuse_groot(&peer, objection);
+            }
+            Ok(Ask::Act(stack, style)) => return self.act(peer, stack, style, decode_micros),
+            Ok(_) => {
+                let objection = (ErrorCode::BadFrame, "this endpoint is not served".into());
+                return self.refuse_groot(&peer, objection);
+            }
+            Err(error) => {
+                let detail = format!("{error}; this policy takes {}", self.keys);
+                return self.refuse_groot(&peer, (error.code(), detail));
+            }
+        };
+        self.tell(&peer, frame)
+    }
+
+    fn act(
+        &mut self,
+        peer: Peer,
+        stack: Vec<engraft_core::Observation>,
+        style: Style,
+        decode_micros: u32,
+    ) -> Result<(), ServeError> {
+        if !self.clients.contains_key(&peer)
+            && let Err(objection) = self.open_session(&peer, Some(style))
+        {
+            return self.refuse_groot(&peer, objection);
+        }
+        let Some(client) = self.clients.get_mut(&peer) else { return Ok(()) };
+        client.style = Some(style);
+        let infer = Infer {
+            session: client.session,
+            seq: client.last_seq.map_or(0, |last| last + 1),
+            episode: 0,
+            tick: 0,
+            t_obs_nanos: 0,
+            attention: false,
+            stack,
+        };
+        self.infer(peer, infer, decode_micros)
+    }
+
+    pub(crate) fn refuse_groot(
+        &mut self,
+        peer: &Peer,
+        (code, detail): Objection,
+    ) -> Result<(), ServeError> {
+        self.stats.refuse(code);
+        self.tell(peer, groot::error(&format!("{}: {detail}", code.name())))
+    }
+
+    pub(crate) fn reply_groot(
+        &mut self,
+        peer: &Peer,
+        style: Style,
+        prediction: &Prediction,
+        mut timings: Timings,
+    ) -> Result<(), ServeError> {
+        let encode =
+            |timings| groot::actions(style, &self.keys, &prediction.chunk, &self.model, &timings);
+        // As in the native dialect, the time to encode is known after a first time.
+        let began = Instant::now();
+        let _ = encode(timings);
+        timings.encode = micros(began.elapsed());
+        let frame = encode(timings);
+        self.stats.answered(timings);
+        self.tell(peer, frame)
+    }
+
+    fn tell(&mut self, peer: &Peer, frame: Vec<u8>) -> Result<(), ServeError> {
+        self.socket.send_frames(peer, vec![frame])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! What a msgpack value holds, counted before anything is built from it.
+//!
+//! A reader that builds values as it goes can be made to fill memory: one byte of a message may
+//! stand for forty in a program. So foreign messages are counted first.
+
+use crate::error::WireError;
+
+/// How many values a foreign message may hold, those within others included.
+const MAX_VALUES: usize = 4096;
+/// How deep maps and arrays may be nested in it.
+const MAX_DEPTH: usize = 16;
+
+/// Whether `bytes` are one msgpack value, whole, with nothing behind it, and within bounds.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), WireError> {
+    let mut rest = bytes;
+    // How many values are still to come at each level.
+    let mut open = vec![1_usize];
+    let mut count = 0;
+    while let Some(left) = open.last_mut() {
+        if *left == 0 {
+            open.pop();
+            continue;
+        }
+        *left -= 1;
+        count += 1;
+        at_most("values of a message", MAX_VALUES, count)?;
+        let (payload, children) = extent(&mut rest)?;
+        take(&mut rest, payload)?;
+        if children > 0 {
+            at_most("values of a message", MAX_VALUES, children)?;
+            open.push(children);
+            at_most("nested maps of a message", MAX_DEPTH, open.len() - 1)?;
+        }
+    }
+    if rest.is_empty() {
+        return Ok(());
+    }
+    Err(WireError::Header { detail: format!("{} byte(s) follow the message", rest.len()) })
+}
+
+fn at_most(what: &'static str, limit: usize, found: usize) -> Result<(), WireError> {
+    if found > limit { Err(WireError::TooLarge { what, limit, found }) } else { Ok(()) }
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], WireError> {
+    let (taken, after) = rest
+        .split_at_checked(count)
+        .ok_or_else(|| WireError::Header { detail: "the message ends too early".into() })?;
+    *rest = after;
+    Ok(taken)
+}
+
+/// A big-endian number of so many bytes.
+fn number(rest: &mut &[u8], bytes: usize) -> Result<usize, WireError> {
+    Ok(take(rest, bytes)?.iter().fold(0, |all, &byte| all << 8 | usize::from(byte)))
+}
+
+/// Reads a marker: how many bytes and how many values belong to it.
+fn extent(rest: &mut &[u8]) -> Result<(usize, usize), WireError> {
+    let marker = take(rest, 1)?[0];
+    let low = |mask: u8| usize::from(marker & mask);
+    Ok(match marker {
+        0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (0, 0),
+        0x80..=0x8f => (0, 2 * low(0x0f)),
+        0x90..=0x9f => (0, low(0x0f)),
+        0xa0..=0xbf => (low(0x1f), 0),
+        0xc4 | 0xd9 => (number(rest, 1)?, 0),
+        0xc5 | 0xda => (number(rest, 2)?, 0),
+        0xc6 | 0xdb => (number(rest, 4)?, 0),
+        // Extensions have a type beside their bytes.
+        0xc7 => (number(rest, 1)? + 1, 0),
+        0xc8 => (number(rest, 2)? + 1, 0),
+        0xc9 => (number(rest, 4)? + 1, 0),
+        0xcc | 0xd0 => (1, 0),
+        0xcd | 0xd1 => (2, 0),
+        0xca | 0xce | 0xd2 => (4, 0),
+        0xcb | 0xcf | 0xd3 => (8, 0),
+        0xd4..=0xd8 => ((1 << (marker - 0xd4)) + 1, 0),
+        0xdc => (0, number(rest, 2)?),
+        0xdd => (0, number(rest, 4)?),
+        0xde => (0, 2 * number(rest, 2)?),
+        0xdf => (0, 2 * number(rest, 4)?),
+        0xc1 => return Err(WireError::Header { detail: "byte 0xc1 begins no value".into() }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rmpv::Value;
+
+    use super::*;
+
+    fn packed(value: &Value) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, value).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn every_kind_of_value_is_counted_to_its_end() {
+        let text = |len: usize| Value::from("x".repeat(len));
+        let all = vec![
+            Value::Nil,
+            Value::from(true),
+            Value::from(-1),
+            Value::from(-200),
+            Value::from(70_000),
+            Value::from(u64::MAX),
+            Value::from(i64::MIN),
+            Value::F32(1.0),
+            Value::F64(1.0),
+            text(3),
+            text(40),
+            text(300),
+            text(70_000),
+            Value::Binary(vec![1; 3]),
+            Value::Binary(vec![1; 300]),
+            Value::Binary(vec![1; 70_000]),
+            Value::Ext(1, vec![0; 1]),
+            Value::Ext(1, vec![0; 3]),
+            Value::Ext(1, vec![0; 16]),
+            Value::Ext(1, vec![0; 300]),
+            Value::Array(vec![Value::Nil; 20]),
+            Value::Map(vec![(Value::from("k"), Value::Nil); 20]),
+        ];
+        for value in &all {
+            let mut bytes = packed(value);
+            check(&bytes).unwrap();
+            bytes.push(0);
+            assert!(check(&bytes).unwrap_err().to_string().contains("follow"), "{value}");
+            bytes.truncate(bytes.len() - 2);
+            assert!(check(&bytes).is_err(), "{value}");
+        }
+        check(&packed(&Value::Array(all))).unwrap();
+    }
+
+    #[test]
+    fn what_would_fill_memory_is_refused() {
+        // A hundred bytes that promise four billion values, and as many levels as there are bytes.
+        assert!(check(&[0xdd, 0xff, 0xff, 0xff, 0xff, 0xc0]).is_err());
+        assert!(check(&[0xdf, 0xff, 0xff, 0xff, 0xff, 0xc0]).is_err());
+        assert!(check(&[0x91; 100]).unwrap_err().to_string().contains("nested"));
+        let many = packed(&Value::Array(vec![Value::Nil; MAX_VALUES]));
+        assert!(check(&many).unwrap_err().to_string().contains("values"));
+        assert!(check(&[0xc1]).is_err() && check(&[]).is_err());
+    }
+}
