@@ -51,6 +51,7 @@ const KEPT_INSIDE: &[(&str, &[&str])] = &[
     ),
     ("rerun", &["engraft-viz"]),
     ("zmq", &["engraft-wire"]),
+    ("tungstenite", &["engraft-serve"]),
     ("rmpv", &["engraft-wire"]),
     ("rmp-serde", &["engraft-wire"]),
     ("parquet", &["engraft-datasets"]),

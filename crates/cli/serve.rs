@@ -11,7 +11,7 @@ use crate::device::DeviceName;
 use crate::progress::{interrupt_flag, note, say};
 use crate::train::open_run;
 
-/// Serve a run over ZeroMQ, to our own clients and to GR00T's.
+/// Serve a run over ZeroMQ to our own clients and to GR00T's, and over WebSocket to openpi's.
 ///
 /// Ctrl-C and SIGTERM answer what is waiting and stop. Without encryption it listens on this
 /// machine only, unless --insecure-plaintext says otherwise.
@@ -22,13 +22,22 @@ pub(crate) struct Args {
     /// Where to listen.
     #[arg(long, value_name = "ENDPOINT", default_value = "tcp://127.0.0.1:5555")]
     bind: String,
+    /// Serve clients of openpi too, over WebSocket; /healthz and /metrics are there as well.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:8000",
+        require_equals = true
+    )]
+    openpi: Option<String>,
     /// Listen on the network, readable and writable by everyone on it.
     #[arg(long)]
     insecure_plaintext: bool,
-    /// Answer only clients that say the token in this file (GR00T's `api_token`).
+    /// Answer only clients that say the token in this file: GR00T's `api_token`, openpi's `api_key`.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// A dataset's `meta/modality.json`: what clients of GR00T call the parts of proprio and action.
+    /// A dataset's `meta/modality.json`: what clients of other stacks call the parts of proprio and action.
     #[arg(long, value_name = "FILE")]
     modality: Option<PathBuf>,
     /// Let clients of GR00T stop the server with `kill`.
@@ -58,6 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     };
     let config = ServerConfig {
+        openpi: args.openpi.clone(),
         insecure_plaintext: args.insecure_plaintext,
         token,
         keys: Some(keys),
@@ -79,9 +89,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         spec.action_dim()
     ));
     if spec.views.iter().any(|view| view.depth) {
-        note(format_args!("it needs depth, which GR00T's clients cannot send"));
+        note(format_args!("it needs depth, which clients of GR00T and openpi cannot send"));
     } else {
-        note(format_args!("GR00T's clients send and get {}", server.keys()));
+        note(format_args!("clients of GR00T and openpi send and get {}", server.keys()));
+    }
+    if let Some(address) = server.openpi() {
+        note(format_args!("openpi: ws://{address}, http://{address}/metrics"));
     }
     note(format_args!("next: engraft bridge --policy {}", server.endpoint()));
     let status = server.run(&stop)?;

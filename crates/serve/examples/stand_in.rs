@@ -4,10 +4,11 @@
 //!
 //! ```text
 //! cargo run -p engraft-serve --example stand_in -- tcp://127.0.0.1:5555 [rgb] [kill] [token WORD]
+//!     [openpi HOST:PORT]
 //! ```
 //!
-//! With `rgb` no view has depth, and clients of GR00T find an `arm` and a `gripper`; with `kill`
-//! they may stop it. Prints its endpoint and serves until its standard input ends.
+//! With `rgb` no view has depth, and clients of other stacks find an `arm` and a `gripper`; with
+//! `kill` GR00T's may stop it. Prints where it listens and serves until its standard input ends.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -63,8 +64,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         match &*word {
             "rgb" => stand_in.depth = false,
             "kill" => config.allow_kill = true,
+            "openpi" => config.openpi = Some(arguments.next().ok_or("where?")?),
             "token" => config.token = Some(Token::new(arguments.next().ok_or("which token?")?)),
-            _ => return Err(format!("`{word}`: expected rgb, kill or token WORD").into()),
+            _ => {
+                return Err(format!(
+                    "`{word}`: expected rgb, kill, openpi HOST:PORT or token WORD"
+                )
+                .into());
+            }
         }
     }
     if !stand_in.depth {
@@ -73,7 +80,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         config.keys = Some(Keys { state: parts.clone(), action: parts, ..keys });
     }
     let server = Server::bind(config, stand_in)?;
-    writeln!(io::stdout(), "{}", server.endpoint())?;
+    let openpi = server.openpi().map(|address| format!(" {address}")).unwrap_or_default();
+    writeln!(io::stdout(), "{}{openpi}", server.endpoint())?;
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     thread::spawn(move || {

@@ -6,14 +6,16 @@ use engraft_wire::groot::{self, Ask, Call, Style};
 use engraft_wire::{ErrorCode, Infer, Peer, Timings};
 
 use crate::check::Objection;
+use crate::config::ServeError;
+use crate::model::micros;
 use crate::predictor::Prediction;
-use crate::server::{ServeError, Server, micros};
+use crate::server::Server;
 
 impl Server {
     /// Answers a call, or lets it wait for the model.
     pub(crate) fn groot(
         &mut self,
-        peer: Peer,
+        peer: &Peer,
         Call { token, ask }: Call,
         open: bool,
         decode_micros: u32,
@@ -21,7 +23,7 @@ impl Server {
         if !self.lets_in(token.as_ref()) {
             self.stats.refuse(ErrorCode::Unauthorized);
             // In the words of the original, which clients look for.
-            return self.tell(&peer, groot::error("Unauthorized: Invalid API token"));
+            return self.tell(peer, groot::error("Unauthorized: Invalid API token"));
         }
         let frame = match ask {
             Ok(Ask::Ping) => groot::alive(),
@@ -31,46 +33,46 @@ impl Server {
             }
             Ok(Ask::Kill) => {
                 let detail = "no client may stop this server: start it with --allow-kill";
-                return self.refuse_groot(&peer, (ErrorCode::BadFrame, detail.into()));
+                return self.refuse_groot(peer, (ErrorCode::BadFrame, detail.into()));
             }
             Ok(Ask::Modality) => {
-                let style = self.clients.get(&peer).and_then(|client| client.style);
+                let style = self.clients.get(peer).and_then(|client| client.style);
                 groot::modality(&self.keys, style.is_some_and(Style::is_old))
             }
             Ok(Ask::Reset) => {
-                self.room.leave(&peer);
+                self.room.leave(peer);
                 groot::done()
             }
             Ok(Ask::Act(..)) if !open => {
                 let objection = (ErrorCode::NotReady, "the server is shutting down".into());
-                return self.refuse_groot(&peer, objection);
+                return self.refuse_groot(peer, objection);
             }
             Ok(Ask::Act(stack, style)) => return self.act(peer, stack, style, decode_micros),
             Ok(_) => {
                 let objection = (ErrorCode::BadFrame, "this endpoint is not served".into());
-                return self.refuse_groot(&peer, objection);
+                return self.refuse_groot(peer, objection);
             }
             Err(error) => {
                 let detail = format!("{error}; this policy takes {}", self.keys);
-                return self.refuse_groot(&peer, (error.code(), detail));
+                return self.refuse_groot(peer, (error.code(), detail));
             }
         };
-        self.tell(&peer, frame)
+        self.tell(peer, frame)
     }
 
     fn act(
         &mut self,
-        peer: Peer,
+        peer: &Peer,
         stack: Vec<engraft_core::Observation>,
         style: Style,
         decode_micros: u32,
     ) -> Result<(), ServeError> {
-        if !self.clients.contains_key(&peer)
-            && let Err(objection) = self.open_session(&peer, Some(style))
+        if !self.clients.contains_key(peer)
+            && let Err(objection) = self.open_session(peer, Some(style))
         {
-            return self.refuse_groot(&peer, objection);
+            return self.refuse_groot(peer, objection);
         }
-        let Some(client) = self.clients.get_mut(&peer) else { return Ok(()) };
+        let Some(client) = self.clients.get_mut(peer) else { return Ok(()) };
         client.style = Some(style);
         let infer = Infer {
             session: client.session,

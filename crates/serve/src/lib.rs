@@ -6,6 +6,9 @@
 //! replaces are answered `STALE` at once. The server holds one policy and no episode: a request
 //! carries its whole frame stack.
 //!
+//! Clients speak the native dialect or GR00T's over ZeroMQ, or openpi's over WebSocket, where each
+//! has a thread of its own; what they ask goes through the same room and the same checks.
+//!
 //! ```text
 //! client ══► socket thread ──► waiting room ──► model thread
 //!        ◄══               ◄── answers ◄──────┘
@@ -13,13 +16,17 @@
 
 mod check;
 mod checkpoint;
+mod config;
 mod groot;
+mod model;
 mod predictor;
 mod room;
 mod server;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod web;
 
+pub use config::{ServeError, ServerConfig};
 pub use predictor::{PredictError, Prediction, Predictor};
-pub use server::{ServeError, Server, ServerConfig};
+pub use server::Server;

@@ -1,15 +1,33 @@
 //! The waiting room between the socket and the model: the latest request of each client.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use engraft_wire::{Infer, Peer};
 
+use crate::model::Outcome;
+
+/// Who asks, and so where the answer goes.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// A client of the socket.
+    Socket(Peer),
+    /// The thread of a client of openpi, which asks for nothing else meanwhile.
+    Web(SyncSender<Outcome>),
+}
+
+impl Asker {
+    fn is(&self, peer: &Peer) -> bool {
+        matches!(self, Self::Socket(found) if found == peer)
+    }
+}
+
 /// A request that waits.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) peer: Peer,
+    pub(crate) asker: Asker,
     pub(crate) infer: Infer,
     pub(crate) decode_micros: u32,
     /// When it was decoded.
@@ -22,6 +40,10 @@ struct Inside {
     busy: bool,
     closed: bool,
 }
+
+/// Nobody may enter any more.
+#[derive(Debug)]
+pub(crate) struct Closed;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -37,9 +59,15 @@ impl Room {
     }
 
     /// Lets a request wait; the one of the same client that it replaces, in whose place it stands.
-    pub(crate) fn enter(&self, job: Job) -> Option<Job> {
+    pub(crate) fn enter(&self, job: Job) -> Result<Option<Job>, Closed> {
         let mut inside = self.lock();
-        let before = inside.waiting.iter_mut().find(|waiting| waiting.peer == job.peer);
+        if inside.closed {
+            return Err(Closed);
+        }
+        let before = match &job.asker {
+            Asker::Socket(peer) => inside.waiting.iter_mut().find(|waiting| waiting.asker.is(peer)),
+            Asker::Web(_) => None,
+        };
         let replaced = if let Some(before) = before {
             Some(std::mem::replace(before, job))
         } else {
@@ -48,12 +76,12 @@ impl Room {
         };
         drop(inside);
         self.bell.notify_one();
-        replaced
+        Ok(replaced)
     }
 
     /// Forgets what a client that left was waiting for.
     pub(crate) fn leave(&self, peer: &Peer) {
-        self.lock().waiting.retain(|job| job.peer != *peer);
+        self.lock().waiting.retain(|job| !job.asker.is(peer));
     }
 
     /// The request that has waited longest; waits for one. `None` once closed and empty.

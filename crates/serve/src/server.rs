@@ -1,24 +1,26 @@
-//! The socket thread and the model thread.
+//! The socket thread.
 
 use std::collections::HashMap;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use engraft_wire::{
     Contract, ErrorCode, Hello, Incoming, Infer, Keys, Model, Peer, Refusal, Reply, Request,
-    Response, ServerSocket, Session, SocketError, Status, Timings, Token, Waker, Welcome,
-    WireError, encode_response, groot, native,
+    Response, ServerSocket, Session, Status, Timings, Token, Welcome, WireError, encode_response,
+    groot, native,
 };
 
 use crate::check::{self, Objection};
+use crate::config::{ServeError, ServerConfig};
+use crate::model::{Outcome, micros, work};
 use crate::predictor::{Prediction, Predictor};
-use crate::room::{Job, Room};
+use crate::room::{Asker, Closed, Job, Room};
 use crate::stats::Stats;
+use crate::web::{Desk, Web};
 
 /// How often a stop is looked for when nothing comes in.
 const TICK: Duration = Duration::from_millis(100);
@@ -27,63 +29,11 @@ const LINGER: Duration = Duration::from_millis(500);
 /// How long clients have to read it: a connection that closes takes with it what is unread.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// Where and how a server listens.
-#[derive(Debug, Clone)]
-pub struct ServerConfig {
-    /// As `tcp://127.0.0.1:5555`; the port `*` picks a free one.
-    pub endpoint: String,
-    /// Whether other machines may reach it although nothing is encrypted.
-    pub insecure_plaintext: bool,
-    /// Clients at a time; one more is told `BUSY`, unless another has been silent for long.
-    pub max_clients: usize,
-    /// Silence after which a client's place may go to another.
-    pub idle: Duration,
-    /// What a stop waits for: the answers to all that has come in by then.
-    pub drain: Duration,
-    /// The word that every client must say, where there is one.
-    pub token: Option<Token>,
-    /// What clients of other stacks call the parts of proprio and of an action, where that is not
-    /// [`Keys::of`] the contract.
-    pub keys: Option<Keys>,
-    /// Whether a client of GR00T's dialect may stop the server.
-    pub allow_kill: bool,
-}
-
-impl ServerConfig {
-    /// The defaults at an endpoint.
-    pub fn at(endpoint: impl Into<String>) -> Self {
-        Self {
-            endpoint: endpoint.into(),
-            insecure_plaintext: false,
-            max_clients: 64,
-            idle: Duration::from_secs(10),
-            drain: Duration::from_secs(5),
-            token: None,
-            keys: None,
-            allow_kill: false,
-        }
-    }
-}
-
-/// Why a server cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The socket fails.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// The model's thread cannot be started.
-    #[error("cannot start the model thread")]
-    Thread(#[source] io::Error),
-    /// The model's thread is gone.
-    #[error("the model thread ended by itself")]
-    ModelGone,
-}
-
-/// What the model thread made of a job.
+/// What became of what a client of the socket asked.
 struct Answer {
-    job: Job,
-    outcome: Result<(Prediction, Timings), Objection>,
+    peer: Peer,
+    infer: Infer,
+    outcome: Outcome,
 }
 
 pub(crate) struct Client {
@@ -105,7 +55,8 @@ pub struct Server {
     pub(crate) room: Arc<Room>,
     answers: Receiver<Answer>,
     thread: JoinHandle<()>,
-    pub(crate) stats: Stats,
+    pub(crate) stats: Arc<Stats>,
+    web: Option<Web>,
     /// Whether a client stopped it.
     pub(crate) killed: bool,
 }
@@ -124,10 +75,35 @@ impl Server {
         let (inner, promised) = (room.clone(), contract.clone());
         let thread = thread::Builder::new()
             .name("model".into())
-            .spawn(move || work(predictor, &promised, &inner, &sender, &waker))
+            .spawn(move || {
+                work(predictor, &promised, &inner, |Job { asker, infer, .. }, outcome| {
+                    match asker {
+                        Asker::Socket(peer) => {
+                            // A server that is gone wants no answer.
+                            let _ = sender.send(Answer { peer, infer, outcome });
+                            waker.wake();
+                        }
+                        // Nor does a client.
+                        Asker::Web(asker) => drop(asker.send(outcome)),
+                    }
+                });
+                waker.wake();
+            })
             .map_err(ServeError::Thread)?;
         let keys = config.keys.clone().unwrap_or_else(|| Keys::of(&contract));
-        let (clients, stats, killed) = (HashMap::new(), Stats::new(), false);
+        let (clients, stats, killed) = (HashMap::new(), Arc::new(Stats::new()), false);
+        let desk = || Desk {
+            contract: contract.clone(),
+            keys: keys.clone(),
+            model: model.clone(),
+            token: config.token.clone(),
+            room: room.clone(),
+            stats: stats.clone(),
+            max_clients: config.max_clients,
+        };
+        let web = config.openpi.as_deref();
+        let web = web.map(|address| Web::listen(address, config.insecure_plaintext, desk()));
+        let web = web.transpose()?;
         Ok(Self {
             socket,
             config,
@@ -139,6 +115,7 @@ impl Server {
             answers,
             thread,
             stats,
+            web,
             killed,
         })
     }
@@ -146,6 +123,11 @@ impl Server {
     /// Where it listens.
     pub fn endpoint(&self) -> &str {
         self.socket.endpoint()
+    }
+
+    /// Where it listens for clients of openpi, if it does.
+    pub fn openpi(&self) -> Option<SocketAddr> {
+        self.web.as_ref().map(Web::address)
     }
 
     /// What it serves.
@@ -188,6 +170,9 @@ impl Server {
                 self.socket.send(peer, &Response::Goodbye)?;
             }
         }
+        if let Some(web) = self.web.take() {
+            web.close(LINGER);
+        }
         let status = self.status();
         if !self.clients.is_empty() {
             thread::sleep(FAREWELL);
@@ -201,7 +186,7 @@ impl Server {
         let incoming = self.socket.receive(TICK)?;
         self.send_answers()?;
         let Incoming::Message((peer, frames)) = incoming else { return Ok(()) };
-        self.stats.received += 1;
+        self.stats.receive();
         let began = Instant::now();
         if let Some(client) = self.clients.get_mut(&peer) {
             client.heard = began;
@@ -210,7 +195,7 @@ impl Server {
             && groot::is_call(frames)
         {
             let call = groot::decode(&frames[0], &self.keys);
-            return self.groot(peer, call, open, micros(began.elapsed()));
+            return self.groot(&peer, call, open, micros(began.elapsed()));
         }
         let request = frames.and_then(|frames| native::decode_request(&frames));
         let decode_micros = micros(began.elapsed());
@@ -227,7 +212,7 @@ impl Server {
                 self.refuse(&peer, objection, None)
             }
             Ok(Request::Hello(hello)) => self.hello(&peer, &hello),
-            Ok(Request::Infer(infer)) => self.infer(peer, infer, decode_micros),
+            Ok(Request::Infer(infer)) => self.infer(&peer, infer, decode_micros),
             Ok(_) => {
                 let objection = (ErrorCode::BadFrame, "this request is not served".into());
                 self.refuse(&peer, objection, None)
@@ -259,7 +244,8 @@ impl Server {
     }
 
     fn status(&self) -> Status {
-        self.stats.status(&self.model, self.clients.len(), self.room.occupancy())
+        let web = self.web.as_ref().map_or(0, Web::num_clients);
+        self.stats.status(&self.model, self.clients.len() + web, self.room.occupancy())
     }
 
     fn hello(&mut self, peer: &Peer, hello: &Hello) -> Result<(), ServeError> {
@@ -312,20 +298,27 @@ impl Server {
 
     pub(crate) fn infer(
         &mut self,
-        peer: Peer,
+        peer: &Peer,
         infer: Infer,
         decode_micros: u32,
     ) -> Result<(), ServeError> {
         let seq = infer.seq;
-        if let Err(objection) = self.admit(&peer, &infer) {
-            return self.refuse(&peer, objection, Some(seq));
+        if let Err(objection) = self.admit(peer, &infer) {
+            return self.refuse(peer, objection, Some(seq));
         }
-        let job = Job { peer, infer, decode_micros, since: Instant::now() };
-        if let Some(Job { peer, infer, .. }) = self.room.enter(job) {
-            let detail = format!("observation {seq} came before the model was free");
-            self.refuse(&peer, (ErrorCode::Stale, detail), Some(infer.seq))?;
+        let asker = Asker::Socket(peer.clone());
+        let job = Job { asker, infer, decode_micros, since: Instant::now() };
+        match self.room.enter(job) {
+            Ok(None) => Ok(()),
+            Ok(Some(Job { infer, .. })) => {
+                let detail = format!("observation {seq} came before the model was free");
+                self.refuse(peer, (ErrorCode::Stale, detail), Some(infer.seq))
+            }
+            Err(Closed) => {
+                let detail = "the server is shutting down".to_owned();
+                self.refuse(peer, (ErrorCode::NotReady, detail), Some(seq))
+            }
         }
-        Ok(())
     }
 
     /// Whether a request may wait for the model.
@@ -349,8 +342,7 @@ impl Server {
     }
 
     fn send_answers(&mut self) -> Result<(), ServeError> {
-        while let Ok(Answer { job, outcome }) = self.answers.try_recv() {
-            let Job { peer, infer, .. } = job;
+        while let Ok(Answer { peer, infer, outcome }) = self.answers.try_recv() {
             // A client that said goodbye or hello meanwhile does not want it any more.
             if self.clients.get(&peer).is_none_or(|client| client.session != infer.session) {
                 continue;
@@ -396,55 +388,4 @@ impl Server {
         response = Response::Reply(reply);
         self.send(peer, &response)
     }
-}
-
-/// The model thread.
-fn work(
-    mut predictor: impl Predictor,
-    contract: &Contract,
-    room: &Room,
-    answers: &Sender<Answer>,
-    waker: &Waker,
-) {
-    while let Some(job) = room.next() {
-        let outcome = predict(&mut predictor, contract, &job);
-        if answers.send(Answer { job, outcome }).is_err() {
-            return; // the server is gone
-        }
-        waker.wake();
-    }
-    waker.wake();
-}
-
-fn predict(
-    predictor: &mut impl Predictor,
-    contract: &Contract,
-    job: &Job,
-) -> Result<(Prediction, Timings), Objection> {
-    let began = Instant::now();
-    let stack = &job.infer.stack;
-    check::finite(contract, stack)?;
-    let checked = began.elapsed();
-    // A policy that panics is a policy that has no answer; the next request may be fine.
-    let predicted =
-        catch_unwind(AssertUnwindSafe(|| predictor.predict(stack, job.infer.attention)));
-    let infer = began.elapsed().saturating_sub(checked);
-    let prediction = match predicted {
-        Ok(Ok(prediction)) => prediction,
-        Ok(Err(error)) => return Err((ErrorCode::Internal, error.to_string())),
-        Err(_) => return Err((ErrorCode::Internal, "the policy panicked".into())),
-    };
-    check::prediction(contract, &prediction)?;
-    let timings = Timings {
-        decode: job.decode_micros,
-        queue: micros(began.saturating_duration_since(job.since)),
-        preprocess: micros(checked + prediction.preprocess),
-        infer: micros(infer.saturating_sub(prediction.preprocess)),
-        encode: 0,
-    };
-    Ok((prediction, timings))
-}
-
-pub(crate) fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }

@@ -1,46 +1,69 @@
 //! Counters, and the latencies of the last answers.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use engraft_wire::{ErrorCode, Model, Percentiles, Status, Timings};
 
-/// Answers that percentiles are taken over.
-const WINDOW: usize = 1024;
+/// Answers that percentiles are taken over: enough for one in a thousand.
+const WINDOW: usize = 8192;
+
+#[derive(Debug, Default)]
+struct Counters {
+    received: u64,
+    replied: u64,
+    stale: u64,
+    refused: u64,
+    /// Microseconds of each stage, of all answers.
+    spent: [u64; 5],
+    recent: VecDeque<Timings>,
+}
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Stats {
     began: Instant,
-    pub(crate) received: u64,
-    pub(crate) replied: u64,
-    pub(crate) stale: u64,
-    pub(crate) refused: u64,
-    recent: VecDeque<Timings>,
+    counters: Mutex<Counters>,
 }
 
 impl Stats {
     pub(crate) fn new() -> Self {
-        let recent = VecDeque::with_capacity(WINDOW);
-        Self { began: Instant::now(), received: 0, replied: 0, stale: 0, refused: 0, recent }
+        Self { began: Instant::now(), counters: Mutex::default() }
+    }
+
+    /// Held to count, or to copy what percentiles are taken over.
+    fn lock(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a message.
+    pub(crate) fn receive(&self) {
+        self.lock().received += 1;
     }
 
     /// Counts a refusal.
-    pub(crate) fn refuse(&mut self, code: ErrorCode) {
+    pub(crate) fn refuse(&self, code: ErrorCode) {
+        let mut counters = self.lock();
         if code == ErrorCode::Stale {
-            self.stale += 1;
+            counters.stale += 1;
         } else {
-            self.refused += 1;
+            counters.refused += 1;
         }
     }
 
     /// Counts an answer.
-    pub(crate) fn answered(&mut self, timings: Timings) {
-        self.replied += 1;
-        if self.recent.len() == WINDOW {
-            self.recent.pop_front();
+    pub(crate) fn answered(&self, timings: Timings) {
+        let mut counters = self.lock();
+        counters.replied += 1;
+        for (spent, (_, micros)) in counters.spent.iter_mut().zip(timings.stages()) {
+            *spent += u64::from(micros);
         }
-        self.recent.push_back(timings);
+        if counters.recent.len() == WINDOW {
+            counters.recent.pop_front();
+        }
+        counters.recent.push_back(timings);
     }
 
     /// What a client is told.
@@ -50,35 +73,89 @@ impl Stats {
         clients: usize,
         (waiting, busy): (usize, bool),
     ) -> Status {
+        let counters = self.lock();
+        let (received, replied) = (counters.received, counters.replied);
+        let (stale, refused) = (counters.stale, counters.refused);
+        let recent: Vec<Timings> = counters.recent.iter().copied().collect();
+        drop(counters);
         let stages = Timings::default().stages().map(|(stage, _)| stage);
         let mut latency: Vec<_> = (0..stages.len())
-            .map(|i| self.percentiles(stages[i], |timings| timings.stages()[i].1))
+            .map(|i| percentiles(stages[i], recent.iter().map(|timings| timings.stages()[i].1)))
             .collect();
         let total = |timings: &Timings| {
             timings.stages().iter().fold(0, |all: u32, (_, micros)| all.saturating_add(*micros))
         };
-        latency.push(self.percentiles("total", total));
+        latency.push(percentiles("total", recent.iter().map(total)));
         Status {
             model: model.clone(),
             uptime_millis: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             clients,
             waiting,
             busy,
-            received: self.received,
-            replied: self.replied,
-            stale: self.stale,
-            refused: self.refused,
+            received,
+            replied,
+            stale,
+            refused,
             latency,
         }
     }
 
-    fn percentiles(&self, stage: &str, micros: impl Fn(&Timings) -> u32) -> Percentiles {
-        let mut all: Vec<u32> = self.recent.iter().map(micros).collect();
-        all.sort_unstable();
-        let at = |part: usize| all.get(all.len().saturating_sub(1) * part / 100).copied();
-        let [p50, p99] = [50, 99].map(|part| at(part).unwrap_or(0));
-        Percentiles { stage: stage.to_owned(), p50, p99 }
+    /// The same as Prometheus reads it.
+    pub(crate) fn prometheus(&self, status: &Status) -> String {
+        let spent = self.lock().spent;
+        let mut text = String::new();
+        let mut gauge = |name: &str, help: &str, kind: &str, samples: &[(String, f64)]| {
+            // A string takes everything.
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for (labels, value) in samples {
+                let _ = writeln!(text, "{name}{labels} {value}");
+            }
+        };
+        let plain = |value: f64| [(String::new(), value)];
+        let model = format!("{{name={:?},hash={:?}}}", status.model.name, status.model.hash);
+        gauge("engraft_model_info", "The policy behind the server.", "gauge", &[(model, 1.0)]);
+        let uptime = status.uptime_millis as f64 / 1e3;
+        gauge("engraft_uptime_seconds", "Since it listens.", "gauge", &plain(uptime));
+        gauge("engraft_clients", "Clients at present.", "gauge", &plain(status.clients as f64));
+        gauge("engraft_waiting", "Observations waiting.", "gauge", &plain(status.waiting as f64));
+        let counted = [
+            ("received", status.received),
+            ("answered", status.replied),
+            ("stale", status.stale),
+            ("refused", status.refused),
+        ];
+        let counted = counted.map(|(what, count)| (format!("{{what=\"{what}\"}}"), count as f64));
+        gauge("engraft_messages_total", "Messages, and what became of them.", "counter", &counted);
+        let mut stages = Vec::new();
+        for stage in &status.latency {
+            let quantiles = [
+                ("0.5", stage.p50),
+                ("0.95", stage.p95),
+                ("0.99", stage.p99),
+                ("0.999", stage.p999),
+            ];
+            for (quantile, micros) in quantiles {
+                let labels = format!("{{stage=\"{}\",quantile=\"{quantile}\"}}", stage.stage);
+                stages.push((labels, f64::from(micros) / 1e6));
+            }
+        }
+        let help = "Time of each stage of the last answers.";
+        gauge("engraft_stage_seconds", help, "gauge", &stages);
+        let names = Timings::default().stages().map(|(stage, _)| format!("{{stage=\"{stage}\"}}"));
+        let spent: Vec<_> =
+            names.into_iter().zip(spent.map(|micros| micros as f64 / 1e6)).collect();
+        let help = "Time spent in each stage since the start.";
+        gauge("engraft_stage_seconds_total", help, "counter", &spent);
+        text
     }
+}
+
+fn percentiles(stage: &str, micros: impl Iterator<Item = u32>) -> Percentiles {
+    let mut all: Vec<u32> = micros.collect();
+    all.sort_unstable();
+    let at = |part: usize| all.get(all.len().saturating_sub(1) * part / 1000).copied();
+    let [p50, p95, p99, p999] = [500, 950, 990, 999].map(|part| at(part).unwrap_or(0));
+    Percentiles { stage: stage.to_owned(), p50, p95, p99, p999 }
 }
 
 #[cfg(test)]
@@ -87,16 +164,26 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_last_answers() {
-        let mut stats = Stats::new();
-        for infer in 0..2000 {
+        let stats = Stats::new();
+        for infer in 0..10_000 {
             stats.answered(Timings { infer, queue: 1, ..Timings::default() });
         }
         let model = Model { name: "m".into(), hash: "h".into() };
         let told = stats.status(&model, 1, (0, false));
         let find = |stage| told.latency.iter().find(|found| found.stage == stage).unwrap();
-        // 976 to 1999 are left.
-        assert_eq!((find("infer").p50, find("infer").p99), (976 + 511, 976 + 1012));
-        assert_eq!(find("total").p50, 976 + 511 + 1);
+        // 1808 to 9999 are left.
+        let infer = find("infer");
+        assert_eq!((infer.p50, infer.p95), (1808 + 4095, 1808 + 7781));
+        assert_eq!((infer.p99, infer.p999), (1808 + 8109, 1808 + 8182));
+        assert_eq!(find("total").p50, 1808 + 4095 + 1);
         assert_eq!(find("decode").p99, 0);
+        let text = stats.prometheus(&told);
+        assert!(
+            text.contains("engraft_stage_seconds{stage=\"infer\",quantile=\"0.999\"} 0.00999\n")
+        );
+        assert!(text.contains("engraft_messages_total{what=\"answered\"} 10000\n"), "{text}");
+        assert!(text.contains("engraft_stage_seconds_total{stage=\"queue\"} 0.01\n"), "{text}");
+        let is_sample = |line: &str| line.split(' ').next_back().unwrap().parse::<f64>().is_ok();
+        assert!(text.lines().all(|line| line.starts_with("# ") || is_sample(line)), "{text}");
     }
 }

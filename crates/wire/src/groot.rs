@@ -19,12 +19,12 @@ use engraft_core::ActionChunk;
 use rmpv::{Value, ValueRef};
 use serde_json::json;
 
-use crate::census;
 use crate::error::WireError;
-use crate::keys::{Keys, Parts, Seen, map, nested};
+use crate::keys::{Keys, Parts, Seen};
 use crate::message::{Model, Timings};
+use crate::msgpack::{Map, bytes, entry, map, nested, object, read, text};
 use crate::native::MAX_BYTES;
-use crate::ndarray::{self, Envelope, entry, text};
+use crate::ndarray::{self, Envelope};
 use crate::token::Token;
 
 /// The name under which a task in words is expected, though no policy here reads it yet.
@@ -85,21 +85,14 @@ pub struct Call {
 pub fn is_call<F: AsRef<[u8]>>(frames: &[F]) -> bool {
     let [frame] = frames else { return false };
     let bytes = frame.as_ref();
-    if bytes.len() > MAX_BYTES || census::check(bytes).is_err() {
+    if bytes.len() > MAX_BYTES {
         return false;
     }
-    let has = |map: &[(ValueRef<'_>, ValueRef<'_>)], key| entry(map, key).is_some();
+    let has = |map: &Map<'_>, key| entry(map, key).is_some();
     match read(bytes) {
         Ok(ValueRef::Map(map)) => !has(&map, "v") && (has(&map, "endpoint") || has(&map, "data")),
         _ => false,
     }
-}
-
-fn read(bytes: &[u8]) -> Result<ValueRef<'_>, WireError> {
-    census::check(bytes)?;
-    let mut rest = bytes;
-    rmpv::decode::read_value_ref(&mut rest)
-        .map_err(|error| WireError::Header { detail: error.to_string() })
 }
 
 /// Reads a message that [`is_call`].
@@ -222,16 +215,6 @@ pub fn actions(
         ("timings_ms", timings),
     ]);
     bytes(&Value::Array(vec![actions, info]))
-}
-
-fn object<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::Map(entries.into_iter().map(|(key, value)| (Value::from(key), value)).collect())
-}
-
-fn bytes(value: &Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    rmpv::encode::write_value(&mut bytes, value).expect("a vector takes everything");
-    bytes
 }
 
 #[cfg(test)]

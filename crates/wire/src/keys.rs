@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::error::WireError;
 use crate::message::Contract;
-use crate::ndarray::{Envelope, NdArray, entry};
+use crate::ndarray::{Envelope, NdArray};
 
 /// Parts of a vector, each with its name: `arm` is 0 to 6, `gripper` 6 to 7.
 pub type Parts = Vec<(String, Range<usize>)>;
@@ -143,8 +143,8 @@ impl Keys {
     /// The frame stack of an observation whose views and parts `find` finds by `video` or `state`
     /// and their name.
     ///
-    /// Pictures are `[frames, height, width, 3]`, parts `[frames, dim]`, each with an axis of one
-    /// before it or without.
+    /// Pictures are `[frames, height, width, 3]`, or `3` before `height`; parts are `[frames, dim]`.
+    /// Each may have an axis of one before it, and lack `frames` where that is one.
     pub(crate) fn stack<'a, 'b>(
         &self,
         find: impl Fn(&str, &str) -> Option<&'b ValueRef<'a>>,
@@ -167,6 +167,9 @@ impl Keys {
                 array.shape.remove(0);
                 batched = true;
             }
+            if array.shape.len() + 1 == rank && frames == 1 {
+                array.shape.insert(0, 1);
+            }
             if array.shape.len() != rank || array.shape[0] != frames {
                 let rest = if rank == 4 { "height, width, 3" } else { "dim" };
                 let expected = format!("[{frames}, {rest}], or [1, {frames}, {rest}]");
@@ -176,11 +179,14 @@ impl Keys {
         };
         for name in &self.views {
             let (full, array) = array("video", name, 4)?;
-            let [_, height, width, channels] = array.shape[..] else { continue };
-            if channels != 3 {
-                let expected = format!("[{frames}, height, width, 3]");
-                return Err(WireError::Shape { array: full, expected, found: array.shape });
-            }
+            let (height, width, planes) = match array.shape[1..] {
+                [height, width, 3] => (height, width, false),
+                [3, height, width] => (height, width, true),
+                _ => {
+                    let expected = format!("[{frames}, height, width, 3]");
+                    return Err(WireError::Shape { array: full, expected, found: array.shape });
+                }
+            };
             let pixels = array.pixels(&full)?;
             let size = height * width * 3;
             let empty = |error: ImageError| WireError::Array {
@@ -188,7 +194,8 @@ impl Keys {
                 detail: error.to_string(),
             };
             for (frame, observation) in stack.iter_mut().enumerate() {
-                let pixels = pixels[frame * size..(frame + 1) * size].to_vec();
+                let pixels = &pixels[frame * size..(frame + 1) * size];
+                let pixels = if planes { interleaved(pixels) } else { pixels.to_vec() };
                 let rgb = RgbImage::new(width, height, pixels).map_err(empty)?;
                 observation.views.push(View { rgb, depth: None });
             }
@@ -209,25 +216,8 @@ impl Keys {
     }
 }
 
-/// The entries of a map.
-pub(crate) fn map<'a, 'b>(
-    what: &str,
-    value: &'b ValueRef<'a>,
-) -> Result<&'b [(ValueRef<'a>, ValueRef<'a>)], WireError> {
-    match value {
-        ValueRef::Map(map) => Ok(map),
-        _ => Err(WireError::Header { detail: format!("{what} is not a map") }),
-    }
-}
-
-/// The entry `name` of the map that is entry `kind`.
-pub(crate) fn nested<'a, 'b>(
-    map: &'b [(ValueRef<'a>, ValueRef<'a>)],
-    kind: &str,
-    name: &str,
-) -> Option<&'b ValueRef<'a>> {
-    match entry(map, kind)? {
-        ValueRef::Map(inner) => entry(inner, name),
-        _ => None,
-    }
+/// Pixels of three planes, one behind the other, as pixels of three values.
+fn interleaved(planes: &[u8]) -> Vec<u8> {
+    let area = planes.len() / 3;
+    (0..planes.len()).map(|at| planes[at % 3 * area + at / 3]).collect()
 }

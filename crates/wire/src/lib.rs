@@ -5,16 +5,17 @@
 //! keeps what happened.
 
 mod arrays;
-mod census;
 mod endpoint;
 mod error;
 pub mod groot;
 mod keys;
 pub mod log;
 pub mod message;
+mod msgpack;
 pub mod native;
 pub mod ndarray;
 mod npy;
+pub mod openpi;
 pub mod socket;
 #[cfg(test)]
 mod tests;

@@ -222,15 +222,21 @@ pub struct Refusal {
     pub seq: Option<u64>,
 }
 
-/// Middle and tail of a latency, over the last thousand or so answers.
+/// Middle and tail of a latency, over the last thousands of answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// The stage.
     pub stage: String,
     /// Half of the answers took no longer, in microseconds.
     pub p50: u32,
+    /// 95 of 100 answers took no longer, in microseconds.
+    #[serde(default)]
+    pub p95: u32,
     /// 99 of 100 answers took no longer, in microseconds.
     pub p99: u32,
+    /// 999 of 1000 answers took no longer, in microseconds.
+    #[serde(default)]
+    pub p999: u32,
 }
 
 /// How the server fares.

@@ -14,6 +14,7 @@ use half::f16;
 use rmpv::{Value, ValueRef};
 
 use crate::error::WireError;
+use crate::msgpack::{entry, text};
 use crate::npy;
 
 /// How an array is written.
@@ -36,23 +37,6 @@ pub(crate) struct NdArray<'a> {
     dtype: String,
     fortran: bool,
     bytes: &'a [u8],
-}
-
-/// The entry of that name, whether text or bytes.
-pub(crate) fn entry<'a, 'b>(
-    map: &'b [(ValueRef<'a>, ValueRef<'a>)],
-    key: &str,
-) -> Option<&'b ValueRef<'a>> {
-    map.iter().find_map(|(found, value)| (text(found) == Some(key)).then_some(value))
-}
-
-/// A value that is text, or bytes that are.
-pub(crate) fn text<'a>(value: &ValueRef<'a>) -> Option<&'a str> {
-    match value {
-        ValueRef::String(text) => text.into_str(),
-        ValueRef::Binary(bytes) => std::str::from_utf8(bytes).ok(),
-        _ => None,
-    }
 }
 
 impl<'a> NdArray<'a> {

@@ -57,7 +57,8 @@ fn requests() -> Vec<Request> {
 fn responses() -> Vec<Response> {
     let model = Model { name: "lfs".into(), hash: "ab".repeat(32) };
     let contract = Contract { spec: spec(), num_frames: 2, horizon: 2 };
-    let latency = vec![Percentiles { stage: "infer".into(), p50: 4, p99: 70_000 }];
+    let latency =
+        vec![Percentiles { stage: "infer".into(), p50: 4, p95: 6, p99: 70_000, p999: 80_000 }];
     vec![
         Response::Welcome(Welcome {
             session: Session([1; 16]),

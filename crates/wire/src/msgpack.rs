@@ -1,17 +1,72 @@
-//! What a msgpack value holds, counted before anything is built from it.
+//! Messages of one msgpack value, as clients of other stacks send them.
 //!
 //! A reader that builds values as it goes can be made to fill memory: one byte of a message may
-//! stand for forty in a program. So foreign messages are counted first.
+//! stand for forty in a program. So what a message holds is counted before anything is built.
+
+use rmpv::{Value, ValueRef};
 
 use crate::error::WireError;
+
+/// The entries of a map, in their order.
+pub(crate) type Map<'a> = [(ValueRef<'a>, ValueRef<'a>)];
 
 /// How many values a foreign message may hold, those within others included.
 const MAX_VALUES: usize = 4096;
 /// How deep maps and arrays may be nested in it.
 const MAX_DEPTH: usize = 16;
 
+/// The value that a message is; its text and bytes are borrowed.
+pub(crate) fn read(bytes: &[u8]) -> Result<ValueRef<'_>, WireError> {
+    check(bytes)?;
+    let mut rest = bytes;
+    rmpv::decode::read_value_ref(&mut rest)
+        .map_err(|error| WireError::Header { detail: error.to_string() })
+}
+
+/// The entry of that name, whether text or bytes.
+pub(crate) fn entry<'a, 'b>(map: &'b Map<'a>, key: &str) -> Option<&'b ValueRef<'a>> {
+    map.iter().find_map(|(found, value)| (text(found) == Some(key)).then_some(value))
+}
+
+/// A value that is text, or bytes that are.
+pub(crate) fn text<'a>(value: &ValueRef<'a>) -> Option<&'a str> {
+    match value {
+        ValueRef::String(text) => text.into_str(),
+        ValueRef::Binary(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+/// The entries of a map.
+pub(crate) fn map<'a, 'b>(what: &str, value: &'b ValueRef<'a>) -> Result<&'b Map<'a>, WireError> {
+    match value {
+        ValueRef::Map(map) => Ok(map),
+        _ => Err(WireError::Header { detail: format!("{what} is not a map") }),
+    }
+}
+
+/// The entry `name` of the map that is entry `kind`.
+pub(crate) fn nested<'a, 'b>(map: &'b Map<'a>, kind: &str, name: &str) -> Option<&'b ValueRef<'a>> {
+    match entry(map, kind)? {
+        ValueRef::Map(inner) => entry(inner, name),
+        _ => None,
+    }
+}
+
+/// A map by its keys.
+pub(crate) fn object<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Map(entries.into_iter().map(|(key, value)| (Value::from(key), value)).collect())
+}
+
+/// A value as a message.
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).expect("a vector takes everything");
+    bytes
+}
+
 /// Whether `bytes` are one msgpack value, whole, with nothing behind it, and within bounds.
-pub(crate) fn check(bytes: &[u8]) -> Result<(), WireError> {
+fn check(bytes: &[u8]) -> Result<(), WireError> {
     let mut rest = bytes;
     // How many values are still to come at each level.
     let mut open = vec![1_usize];
@@ -86,8 +141,6 @@ fn extent(rest: &mut &[u8]) -> Result<(usize, usize), WireError> {
 
 #[cfg(test)]
 mod tests {
-    use rmpv::Value;
-
     use super::*;
 
     fn packed(value: &Value) -> Vec<u8> {
