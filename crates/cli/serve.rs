@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use engraft_serve::{Server, ServerConfig};
 use engraft_wire::{Contract, Keys, Token};
 
@@ -40,6 +41,15 @@ pub(crate) struct Args {
     /// A dataset's `meta/modality.json`: what clients of other stacks call the parts of proprio and action.
     #[arg(long, value_name = "FILE")]
     modality: Option<PathBuf>,
+    /// Made-up observations that the policy answers first; 0 is none.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    warm_up: usize,
+    /// What an answer should take at most: told at the start, counted while serving.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
+    slo_ms: Option<u32>,
+    /// Do not serve if the warm-up does not keep to --slo-ms.
+    #[arg(long, requires = "slo_ms")]
+    enforce_slo: bool,
     /// Let clients of GR00T stop the server with `kill`.
     #[arg(long)]
     allow_kill: bool,
@@ -72,9 +82,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         token,
         keys: Some(keys),
         allow_kill: args.allow_kill,
+        warm_up: args.warm_up,
+        slo: args.slo_ms.map(|millis| Duration::from_millis(millis.into())),
         ..ServerConfig::at(&args.bind)
     };
     let server = Server::bind(config, run)?;
+    if let Some(said) = promise(args, server.warm_up())? {
+        note(format_args!("{said}"));
+    }
     say(format_args!("serving {} on {}", args.run.display(), server.endpoint()))?;
     let spec = &contract.spec;
     let views: Vec<_> =
@@ -102,6 +117,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         "stopped: {} requests, {} answered, {} stale, {} refused",
         status.received, status.replied, status.stale, status.refused
     ));
+    if let Some(millis) = args.slo_ms {
+        note(format_args!("{} of {} took longer than {millis} ms", status.late, status.replied));
+    }
     for stage in &status.latency {
         note(format_args!(
             "{:<12} p50 {:>8.2} ms   p99 {:>8.2} ms",
@@ -111,4 +129,38 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the warm-up tells of the policy; an error if it breaks a promise that is to be kept.
+fn promise(args: &Args, warm_up: &[Duration]) -> anyhow::Result<Option<String>> {
+    let (Some(median), Some(worst)) = (warm_up.get(warm_up.len() / 2), warm_up.last()) else {
+        if args.enforce_slo {
+            bail!("--enforce-slo needs a warm-up: say --warm-up 20");
+        }
+        return Ok(None);
+    };
+    let millis = |time: &Duration| time.as_secs_f64() * 1e3;
+    // The first answers are what warming up is for.
+    let settled = &warm_up[(warm_up.len() - 1) * 9 / 10];
+    let said = format!(
+        "warm-up: {} answers, half within {:.1} ms, nine of ten within {:.1} ms, the slowest {:.1} ms",
+        warm_up.len(),
+        millis(median),
+        millis(settled),
+        millis(worst)
+    );
+    let kept = match args.slo_ms {
+        None => String::new(),
+        Some(limit) => {
+            let met = millis(settled) <= f64::from(limit);
+            if !met && args.enforce_slo {
+                bail!(
+                    "expected nine of ten answers within {limit} ms, found {:.1} ms: not serving",
+                    millis(settled)
+                );
+            }
+            format!("; {limit} ms {}", if met { "met" } else { "MISSED" })
+        }
+    };
+    Ok(Some(format!("{said}{kept}")))
 }

@@ -322,6 +322,8 @@ fn infer(session: Session, seq: u64, ask: &Ask) -> Infer {
         episode: ask.episode,
         tick: ask.tick,
         t_obs_nanos: u64::try_from(ask.t_obs.as_nanos()).unwrap_or(u64::MAX),
+        // Whether an answer comes too late is for the controller to say.
+        deadline_millis: 0,
         attention: ask.attention,
         stack: ask.frames.iter().map(|frame| Observation::clone(frame)).collect(),
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use engraft_wire::{Keys, SocketError, Token};
 
+use crate::predictor::PredictError;
+
 /// Where and how a server listens.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -25,6 +27,11 @@ pub struct ServerConfig {
     /// What clients of other stacks call the parts of proprio and of an action, where that is not
     /// [`Keys::of`] the contract.
     pub keys: Option<Keys>,
+    /// Made-up observations that the policy answers before the first client's: the first few take
+    /// far longer than the rest.
+    pub warm_up: usize,
+    /// What an answer should take at most, from its arrival on; later ones are counted.
+    pub slo: Option<Duration>,
     /// Whether a client of GR00T's dialect may stop the server.
     pub allow_kill: bool,
 }
@@ -41,6 +48,8 @@ impl ServerConfig {
             drain: Duration::from_secs(5),
             token: None,
             keys: None,
+            warm_up: 0,
+            slo: None,
             allow_kill: false,
         }
     }
@@ -61,6 +70,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The policy does not answer what it was trained for.
+    #[error("the policy fails at its warm-up")]
+    WarmUp(#[source] PredictError),
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),

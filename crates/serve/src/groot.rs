@@ -80,6 +80,7 @@ impl Server {
             episode: 0,
             tick: 0,
             t_obs_nanos: 0,
+            deadline_millis: 0,
             attention: false,
             stack,
         };

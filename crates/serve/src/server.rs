@@ -16,7 +16,7 @@ use engraft_wire::{
 
 use crate::check::{self, Objection};
 use crate::config::{ServeError, ServerConfig};
-use crate::model::{Outcome, micros, work};
+use crate::model::{Outcome, micros, warm_up, work};
 use crate::predictor::{Prediction, Predictor};
 use crate::room::{Asker, Closed, Job, Room};
 use crate::stats::Stats;
@@ -57,6 +57,7 @@ pub struct Server {
     thread: JoinHandle<()>,
     pub(crate) stats: Arc<Stats>,
     web: Option<Web>,
+    warm_up: Vec<Duration>,
     /// Whether a client stopped it.
     pub(crate) killed: bool,
 }
@@ -66,10 +67,13 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the endpoint is malformed, taken, or exposed without leave.
-    pub fn bind(config: ServerConfig, predictor: impl Predictor) -> Result<Self, ServeError> {
+    /// When the endpoint is malformed, taken, or exposed without leave; when the policy fails at
+    /// its warm-up.
+    pub fn bind(config: ServerConfig, mut predictor: impl Predictor) -> Result<Self, ServeError> {
         let socket = ServerSocket::bind(&config.endpoint, config.insecure_plaintext)?;
         let (contract, model) = (Arc::new(predictor.contract()), predictor.model());
+        let warm_up = warm_up(&mut predictor, &contract, config.warm_up);
+        let warm_up = warm_up.map_err(ServeError::WarmUp)?;
         let (room, waker) = (Arc::new(Room::default()), socket.waker()?);
         let (sender, answers) = channel();
         let (inner, promised) = (room.clone(), contract.clone());
@@ -91,7 +95,7 @@ impl Server {
             })
             .map_err(ServeError::Thread)?;
         let keys = config.keys.clone().unwrap_or_else(|| Keys::of(&contract));
-        let (clients, stats, killed) = (HashMap::new(), Arc::new(Stats::new()), false);
+        let (clients, stats, killed) = (HashMap::new(), Arc::new(Stats::new(config.slo)), false);
         let desk = || Desk {
             contract: contract.clone(),
             keys: keys.clone(),
@@ -116,6 +120,7 @@ impl Server {
             thread,
             stats,
             web,
+            warm_up,
             killed,
         })
     }
@@ -128,6 +133,11 @@ impl Server {
     /// Where it listens for clients of openpi, if it does.
     pub fn openpi(&self) -> Option<SocketAddr> {
         self.web.as_ref().map(Web::address)
+    }
+
+    /// What the answers of the warm-up took, the quickest first.
+    pub fn warm_up(&self) -> &[Duration] {
+        &self.warm_up
     }
 
     /// What it serves.
@@ -185,6 +195,7 @@ impl Server {
     fn turn(&mut self, open: bool) -> Result<(), ServeError> {
         let incoming = self.socket.receive(TICK)?;
         self.send_answers()?;
+        self.stats.set_clients(self.clients.len());
         let Incoming::Message((peer, frames)) = incoming else { return Ok(()) };
         self.stats.receive();
         let began = Instant::now();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engraft_wire::{ErrorCode, Model, Percentiles, Status, Timings};
 
@@ -12,8 +12,12 @@ const WINDOW: usize = 8192;
 
 #[derive(Debug, Default)]
 struct Counters {
+    /// Of the socket, at present.
+    clients: usize,
     received: u64,
     replied: u64,
+    /// Answers that took longer than they should.
+    late: u64,
     stale: u64,
     refused: u64,
     /// Microseconds of each stage, of all answers.
@@ -25,12 +29,23 @@ struct Counters {
 #[derive(Debug)]
 pub(crate) struct Stats {
     began: Instant,
+    slo: Option<Duration>,
     counters: Mutex<Counters>,
 }
 
 impl Stats {
-    pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), counters: Mutex::default() }
+    /// Nothing yet; answers that take longer than `slo` will be counted as late.
+    pub(crate) fn new(slo: Option<Duration>) -> Self {
+        Self { began: Instant::now(), slo, counters: Mutex::default() }
+    }
+
+    /// Says how many clients the socket has.
+    pub(crate) fn set_clients(&self, clients: usize) {
+        self.lock().clients = clients;
+    }
+
+    pub(crate) fn clients(&self) -> usize {
+        self.lock().clients
     }
 
     /// Held to count, or to copy what percentiles are taken over.
@@ -57,6 +72,10 @@ impl Stats {
     pub(crate) fn answered(&self, timings: Timings) {
         let mut counters = self.lock();
         counters.replied += 1;
+        let total: u64 = timings.stages().iter().map(|(_, micros)| u64::from(*micros)).sum();
+        if self.slo.is_some_and(|slo| Duration::from_micros(total) > slo) {
+            counters.late += 1;
+        }
         for (spent, (_, micros)) in counters.spent.iter_mut().zip(timings.stages()) {
             *spent += u64::from(micros);
         }
@@ -75,7 +94,7 @@ impl Stats {
     ) -> Status {
         let counters = self.lock();
         let (received, replied) = (counters.received, counters.replied);
-        let (stale, refused) = (counters.stale, counters.refused);
+        let (stale, refused, late) = (counters.stale, counters.refused, counters.late);
         let recent: Vec<Timings> = counters.recent.iter().copied().collect();
         drop(counters);
         let stages = Timings::default().stages().map(|(stage, _)| stage);
@@ -96,6 +115,7 @@ impl Stats {
             replied,
             stale,
             refused,
+            late,
             latency,
         }
     }
@@ -123,6 +143,7 @@ impl Stats {
             ("answered", status.replied),
             ("stale", status.stale),
             ("refused", status.refused),
+            ("late", status.late),
         ];
         let counted = counted.map(|(what, count)| (format!("{{what=\"{what}\"}}"), count as f64));
         gauge("engraft_messages_total", "Messages, and what became of them.", "counter", &counted);
@@ -164,7 +185,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_last_answers() {
-        let stats = Stats::new();
+        let stats = Stats::new(Some(Duration::from_millis(5)));
         for infer in 0..10_000 {
             stats.answered(Timings { infer, queue: 1, ..Timings::default() });
         }
@@ -177,6 +198,8 @@ mod tests {
         assert_eq!((infer.p99, infer.p999), (1808 + 8109, 1808 + 8182));
         assert_eq!(find("total").p50, 1808 + 4095 + 1);
         assert_eq!(find("decode").p99, 0);
+        // 5000 microseconds and one in the queue are too many already.
+        assert_eq!(told.late, 5000);
         let text = stats.prometheus(&told);
         assert!(
             text.contains("engraft_stage_seconds{stage=\"infer\",quantile=\"0.999\"} 0.00999\n")

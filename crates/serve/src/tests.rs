@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use engraft_core::{ActionChunk, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
 use engraft_wire::{
     ClientSocket, Contract, ErrorCode, Hello, Incoming, Infer, Model, Refusal, Request, Response,
-    Session, Status,
+    Session, Status, Token,
 };
 
-use crate::{PredictError, Prediction, Predictor, Server, ServerConfig};
+use crate::{PredictError, Prediction, Predictor, ServeError, Server, ServerConfig};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -98,8 +98,23 @@ impl Drop for Running {
 }
 
 fn infer(session: Session, seq: u64, stack: Vec<Observation>) -> Request {
+    by(0, session, seq, stack)
+}
+
+/// A request with a deadline.
+fn by(deadline_millis: u32, session: Session, seq: u64, stack: Vec<Observation>) -> Request {
     let (episode, tick, t_obs_nanos) = (4, 100 + seq, 1000 + seq);
-    Request::Infer(Infer { session, seq, episode, tick, t_obs_nanos, attention: false, stack })
+    let attention = false;
+    Request::Infer(Infer {
+        session,
+        seq,
+        episode,
+        tick,
+        t_obs_nanos,
+        deadline_millis,
+        attention,
+        stack,
+    })
 }
 
 fn stack(angle: f32) -> Vec<Observation> {
@@ -278,4 +293,72 @@ fn overhead_of_a_request() {
     );
     let Response::Status(status) = client.ask(&Request::Status, SOON).unwrap() else { panic!() };
     println!("{:?}", status.latency);
+}
+
+#[test]
+fn a_request_whose_deadline_passed_is_not_worked_on() {
+    let server = Running::start(4, 60, 4);
+    let (one, first) = server.client();
+    let (other, second) = server.client();
+    one.send(&infer(first, 1, stack(0.5)), SOON).unwrap();
+    thread::sleep(Duration::from_millis(20)); // the model is at work by now
+    let refused = refusal(other.ask(&by(5, second, 1, stack(0.5)), SOON).unwrap());
+    assert_eq!((refused.code, refused.seq), (ErrorCode::Deadline, Some(1)));
+    assert!(refused.detail.contains("5ms"), "{}", refused.detail);
+    let Response::Reply(_) = other.ask(&by(10_000, second, 2, stack(0.5)), SOON).unwrap() else {
+        panic!()
+    };
+}
+
+/// Promises two actions and gives one.
+struct Broken;
+impl Predictor for Broken {
+    fn contract(&self) -> Contract {
+        Contract { spec: spec(4), num_frames: 1, horizon: 2 }
+    }
+
+    fn model(&self) -> Model {
+        Model { name: "broken".into(), hash: String::new() }
+    }
+
+    fn predict(&mut self, _: &[Observation], _: bool) -> Result<Prediction, PredictError> {
+        let chunk = ActionChunk::new(1, 1, vec![0.0]).unwrap();
+        Ok(Prediction { chunk, attention: Vec::new(), preprocess: Duration::ZERO })
+    }
+}
+
+#[test]
+fn a_warm_up_comes_first_and_finds_a_policy_that_breaks_its_promise() {
+    let bind = |echo: Echo, warm_up| {
+        let config = ServerConfig { warm_up, ..ServerConfig::at("tcp://127.0.0.1:*") };
+        Server::bind(config, echo)
+    };
+    let server = bind(Echo { size: 4, sleep: Duration::from_millis(2) }, 3).unwrap();
+    let took = server.warm_up();
+    assert!(took.len() == 3 && took.is_sorted() && took[0] >= Duration::from_millis(2));
+    let config = ServerConfig { warm_up: 1, ..ServerConfig::at("tcp://127.0.0.1:*") };
+    let error = Server::bind(config, Broken).err().unwrap();
+    let ServeError::WarmUp(cause) = error else { panic!("{error}") };
+    assert!(cause.to_string().contains("promised [2, 1]"), "{cause}");
+}
+
+#[test]
+fn without_the_token_nobody_is_welcome() {
+    let token = Token::new("a word that is long enough");
+    let config =
+        ServerConfig { token: Some(token.clone()), ..ServerConfig::at("tcp://127.0.0.1:*") };
+    let server = Server::bind(config, Echo { size: 4, sleep: Duration::ZERO }).unwrap();
+    let (endpoint, stop) = (server.endpoint().to_owned(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let running = scope.spawn(|| server.run(&stop).unwrap());
+        let client = ClientSocket::connect(&endpoint).unwrap();
+        let hello = |token| Request::Hello(Hello { client: "test".into(), spec: None, token });
+        for wrong in [None, Some(Token::new("a word"))] {
+            let refused = refusal(client.ask(&hello(wrong), SOON).unwrap());
+            assert_eq!(refused.code, ErrorCode::Unauthorized);
+        }
+        assert!(matches!(client.ask(&hello(Some(token)), SOON).unwrap(), Response::Welcome(_)));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(running.join().unwrap().refused, 2);
+    });
 }

@@ -125,9 +125,8 @@ fn accept(
         }
         let (place, desk, stop) = (Place(clients.clone()), desk.clone(), stop.clone());
         let client = thread::Builder::new().name("openpi client".into()).spawn(move || {
-            let _place = place;
             // A client that is not there any more is no trouble of ours.
-            let _ = serve(stream, &desk, &stop);
+            let _ = serve(stream, &desk, &stop, &place.0);
         });
         drop(client); // no thread, no client: it sees its connection close
     }
@@ -185,14 +184,21 @@ fn take_head(mut stream: &TcpStream) -> io::Result<()> {
 }
 
 #[allow(clippy::result_large_err)] // the library's own
-fn serve(stream: TcpStream, desk: &Desk, stop: &AtomicBool) -> Result<(), Error> {
+fn serve(
+    stream: TcpStream,
+    desk: &Desk,
+    stop: &AtomicBool,
+    clients: &AtomicUsize,
+) -> Result<(), Error> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let page = match asked(&stream)?.as_str() {
         "GET /healthz" => Some("OK\n".to_owned()),
         "GET /metrics" => {
-            let status = desk.stats.status(&desk.model, 0, desk.room.occupancy());
+            // Whoever asks for the page is one of them.
+            let clients = desk.stats.clients() + clients.load(Ordering::Relaxed) - 1;
+            let status = desk.stats.status(&desk.model, clients, desk.room.occupancy());
             Some(desk.stats.prometheus(&status))
         }
         _ => None,
@@ -270,6 +276,7 @@ fn answer(
         episode: 0,
         tick: 0,
         t_obs_nanos: 0,
+        deadline_millis: 0,
         attention: false,
         stack,
     };

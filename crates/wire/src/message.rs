@@ -80,6 +80,8 @@ pub struct Infer {
     /// When the newest observation was sensed, on the client's own clock; echoed, never compared
     /// with another machine's.
     pub t_obs_nanos: u64,
+    /// Milliseconds after its arrival from which on the model need not begin; 0 is no such limit.
+    pub deadline_millis: u32,
     /// Whether to send back where the policy looked.
     pub attention: bool,
     /// The last `num_frames` observations, oldest first.
@@ -167,6 +169,8 @@ pub enum ErrorCode {
     Internal,
     /// The client did not say the word that lets it in.
     Unauthorized,
+    /// The model was not free before the request's deadline.
+    Deadline,
     /// The robot is not the one that the policy was trained for.
     ContractMismatch,
     /// A code that this version does not know.
@@ -174,7 +178,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const KNOWN: [(Self, u16, &'static str); 14] = [
+    const KNOWN: [(Self, u16, &'static str); 15] = [
         (Self::BadFrame, 1, "BAD_FRAME"),
         (Self::BadVersion, 2, "BAD_VERSION"),
         (Self::TooLarge, 3, "TOO_LARGE"),
@@ -183,10 +187,11 @@ impl ErrorCode {
         (Self::Nonfinite, 6, "NONFINITE"),
         (Self::Stale, 7, "STALE"),
         (Self::Replay, 8, "REPLAY"),
+        (Self::Unauthorized, 9, "UNAUTHORIZED"),
         (Self::Busy, 12, "BUSY"),
+        (Self::Deadline, 13, "DEADLINE"),
         (Self::NotReady, 14, "NOT_READY"),
         (Self::Internal, 15, "INTERNAL"),
-        (Self::Unauthorized, 16, "UNAUTHORIZED"),
         (Self::ContractMismatch, 18, "CONTRACT_MISMATCH"),
         (Self::NoSession, 21, "NO_SESSION"),
     ];
@@ -260,6 +265,9 @@ pub struct Status {
     pub stale: u64,
     /// Messages refused for any other reason.
     pub refused: u64,
+    /// Chunks that took longer than the server was told they should.
+    #[serde(default)]
+    pub late: u64,
     /// Latency of each stage, and of them all as `total`.
     pub latency: Vec<Percentiles>,
 }

@@ -16,7 +16,7 @@
 //! | --- | --- | --- | --- |
 //! | `hello` | to the server | `client`, `spec`, `token` (the latter two may be left out) | |
 //! | `welcome` | back | `session` (16 bytes), `model` {`name`, `hash`}, `contract` {`spec`, `num_frames`, `horizon`}, `fingerprint`, `max_bytes` | |
-//! | `infer` | to the server | `session`, `seq`, `episode`, `tick`, `t_obs_nanos`, `attention` | `rgb.V` u1 [frames, height, width, 3], `depth.V` f4 [frames, height, width], `proprio` f4 [frames, dim] |
+//! | `infer` | to the server | `session`, `seq`, `episode`, `tick`, `t_obs_nanos`, `deadline_millis`, `attention` | `rgb.V` u1 [frames, height, width, 3], `depth.V` f4 [frames, height, width], `proprio` f4 [frames, dim] |
 //! | `reply` | back | `session`, `seq`, `episode`, `first_tick`, `t_obs_nanos`, `model_hash`, `timings` (microseconds) {`decode`, `queue`, `preprocess`, `infer`, `encode`}, `attention` [{`view`, `tap`}] | `actions` f4 [horizon, dim], `attention.I` f4 [height, width] |
 //! | `ping`, `pong` | both | `seq` | |
 //! | `status` | both | to the server none; back the fields of [`Status`] | |
@@ -67,6 +67,8 @@ struct InferHeader {
     tick: u64,
     #[serde(default)]
     t_obs_nanos: u64,
+    #[serde(default)]
+    deadline_millis: u32,
     #[serde(default)]
     attention: bool,
     arrays: Vec<ArrayMeta>,
@@ -126,6 +128,7 @@ pub fn encode_request(request: &Request) -> Result<Frames, WireError> {
                 episode: infer.episode,
                 tick: infer.tick,
                 t_obs_nanos: infer.t_obs_nanos,
+                deadline_millis: infer.deadline_millis,
                 attention: infer.attention,
                 arrays: arrays.metas,
             };
@@ -197,6 +200,7 @@ pub fn decode_request<F: AsRef<[u8]>>(frames: &[F]) -> Result<Request, WireError
                 episode: header.episode,
                 tick: header.tick,
                 t_obs_nanos: header.t_obs_nanos,
+                deadline_millis: header.deadline_millis,
                 attention: header.attention,
                 stack,
             })

@@ -20,7 +20,7 @@ fn listen(max_clients: usize, token: Option<Token>) -> (Web, Arc<Room>) {
         model: Model { name: "none".into(), hash: "0".into() },
         token,
         room: room.clone(),
-        stats: Arc::new(Stats::new()),
+        stats: Arc::new(Stats::new(None)),
         max_clients,
     };
     (Web::listen("127.0.0.1:0", false, desk).unwrap(), room)
@@ -137,7 +137,7 @@ fn other_machines_are_kept_out_unless_told_otherwise() {
         model: Model { name: "none".into(), hash: "0".into() },
         token: None,
         room: Arc::default(),
-        stats: Arc::new(Stats::new()),
+        stats: Arc::new(Stats::new(None)),
         max_clients: 1,
     };
     let refused = |address: &str| Web::listen(address, false, desk()).err().unwrap().to_string();
