@@ -117,6 +117,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         "stopped: {} requests, {} answered, {} stale, {} refused",
         status.received, status.replied, status.stale, status.refused
     ));
+    if status.replied == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(millis) = args.slo_ms {
         note(format_args!("{} of {} took longer than {millis} ms", status.late, status.replied));
     }
@@ -163,4 +166,47 @@ fn promise(args: &Args, warm_up: &[Duration]) -> anyhow::Result<Option<String>> 
         }
     };
     Ok(Some(format!("{said}{kept}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn told(flags: &str, millis: &[u64]) -> Result<Option<String>, String> {
+        let words = ["serve", "run"].into_iter().chain(flags.split_whitespace());
+        let args = Command::try_parse_from(words).map_err(|error| error.to_string())?.args;
+        let warm_up: Vec<Duration> = millis.iter().map(|&ms| Duration::from_millis(ms)).collect();
+        promise(&args, &warm_up).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_limit_is_met_by_nine_of_ten_answers() {
+        let took: Vec<u64> = (1..=10).collect();
+        let said = told("--slo-ms 9", &took).unwrap().unwrap();
+        assert!(
+            said.contains("10 answers, half within 6.0 ms, nine of ten within 9.0 ms"),
+            "{said}"
+        );
+        assert!(said.ends_with("9 ms met"), "{said}");
+        assert!(told("--slo-ms 8", &took).unwrap().unwrap().ends_with("8 ms MISSED"));
+        let error = told("--slo-ms 8 --enforce-slo", &took).unwrap_err();
+        assert!(error.contains("within 8 ms, found 9.0 ms"), "{error}");
+        assert!(told("--slo-ms 9 --enforce-slo", &took).is_ok());
+    }
+
+    #[test]
+    fn without_a_warm_up_nothing_is_promised() {
+        assert_eq!(told("--slo-ms 9", &[]), Ok(None));
+        assert!(told("--slo-ms 9 --enforce-slo", &[]).unwrap_err().contains("--warm-up 20"));
+        assert!(told("--enforce-slo", &[5]).unwrap_err().contains("--slo-ms"));
+        assert!(told("", &[5]).unwrap().unwrap().ends_with("the slowest 5.0 ms"));
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
-use engraft_core::{Environment, Outcome};
+use engraft_core::{Environment, Merge, Outcome};
 use engraft_sim::{SimOptions, Simulator, Split, Task};
 use engraft_wire::{ClientSocket, Contract, Hello, Request, Response, Token};
 use serde::Serialize;
@@ -77,6 +77,10 @@ pub struct Args {
     /// Ask for a new chunk when no more than this part of the playing one is left.
     #[arg(long, value_name = "PART", default_value_t = 0.5)]
     pub ask_below: f64,
+    /// What is played where chunks overlap: latest, weighted[:NEW], ensemble[:DECAY] or
+    /// hold:FROZEN:RAMP.
+    #[arg(long, value_name = "HOW", default_value_t = Merge::Latest)]
+    pub merge: Merge,
     /// Wait this long for the policy server to appear.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     pub connect_timeout: f64,
@@ -162,6 +166,7 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     let config = ControlConfig {
         patience,
         ask_below: args.ask_below,
+        merge: args.merge,
         attention: args.attention,
         ..ControlConfig::default()
     };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engraft_core::{ActionChunk, AttentionMap, ChunkQueue, Observation, RobotSpec};
+use engraft_core::{ActionChunk, AttentionMap, ChunkQueue, Merge, Observation, RobotSpec};
 use engraft_wire::Welcome;
 
 use crate::accept::Expected;
@@ -20,6 +20,8 @@ pub struct ControlConfig {
     pub patience: Patience,
     /// A new chunk is asked for when no more than this part of the playing one is left.
     pub ask_below: f64,
+    /// What is played where chunks overlap.
+    pub merge: Merge,
     /// After this long without an answer a question counts as lost and is asked again.
     pub answer_timeout: Duration,
     /// Whether to ask where the policy looks.
@@ -36,6 +38,7 @@ impl Default for ControlConfig {
                 stop: Duration::from_secs(2),
             },
             ask_below: 0.5,
+            merge: Merge::default(),
             answer_timeout: Duration::from_secs(2),
             attention: false,
         }
@@ -122,7 +125,7 @@ impl Controller {
             limiter: Limiter::new(limits, spec.period_secs())?,
             spec,
             state: State::Idle,
-            queue: ChunkQueue::new(),
+            queue: ChunkQueue::new(config.merge),
             frames: VecDeque::new(),
             welcome: None,
             connected: false,
@@ -270,7 +273,7 @@ impl Controller {
         outputs.chunk = rest(&reply.chunk, (self.tick - reply.first_tick) as usize);
         outputs.attention = reply.attention;
         self.on(Event::Chunk { observed: Duration::from_nanos(reply.t_obs_nanos) }, now);
-        self.queue.push(reply.first_tick, reply.chunk)
+        self.queue.push(self.tick, reply.first_tick, &reply.chunk)
     }
 
     /// Begins a control period. Ticks count them from the episode's zero and never go back.

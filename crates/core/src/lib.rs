@@ -6,6 +6,7 @@
 //! Axes always stand in this order: batch, frames, views, channels, height, width.
 
 mod action;
+mod chunks;
 mod environment;
 mod observation;
 mod rate;
@@ -14,7 +15,8 @@ mod spec;
 mod stats;
 mod window;
 
-pub use action::{ActionChunk, ChunkError, ChunkQueue};
+pub use action::{ActionChunk, ChunkError};
+pub use chunks::{ChunkQueue, Merge, MergeError};
 pub use environment::{Environment, Transition};
 pub use observation::{DepthImage, ImageError, Observation, RgbImage, View};
 pub use rate::{Rate, wilson};

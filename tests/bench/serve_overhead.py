@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""What a policy server takes beside the network: ours, and one as GR00T's is, in Python.
+
+    python tests/bench/serve_overhead.py [--requests 1000] [--clients 1]
+
+Needs the packages of tests/judges/requirements-heavy.txt, and pyzmq and msgpack-numpy. Starts our
+example `untrained` (Hansen's ConvNet, two views of 224 x 224 x 3) and a REP server that does the
+same work with msgpack-numpy and the same network in PyTorch. The same client asks both in turn, in
+GR00T's dialect; one client back to back, several at 10 Hz each, as robots do. Overhead is the round
+trip less the time that the server says its network took; of several clients it also has what each
+waits for the others' turn of the network. Ratios are of each pair of runs; their
+median is printed.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgpack
+import msgpack_numpy
+import numpy as np
+import zmq
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDE, JOINTS, HORIZON, RATE = 224, 7, 8, 10
+VIEWS = ["front", "wrist"]
+
+
+def serve_python() -> None:
+    """A server that works as `gr00t.policy.server_client.PolicyServer` does."""
+    import torch
+
+    torch.manual_seed(0)
+    layers, channels = [], 3
+    for kernel in [7, 5, 3, 3, 3, 3]:
+        layers += [torch.nn.Conv2d(channels, 32, kernel, 2), torch.nn.ReLU()]
+        channels = 32
+    convnet = torch.nn.Sequential(*layers, torch.nn.Flatten())
+    with torch.inference_mode():
+        size = convnet(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
+    projection = torch.nn.Sequential(torch.nn.Linear(size, 128), torch.nn.LayerNorm(128))
+    head = torch.nn.Sequential(
+        torch.nn.Linear(len(VIEWS) * 128 + JOINTS, 256),
+        torch.nn.ReLU(),
+        torch.nn.Linear(256, HORIZON * JOINTS),
+    )
+    mean, std = torch.zeros(JOINTS), torch.ones(JOINTS)
+
+    def get_action(observation):
+        video, state = observation["video"], observation["state"]["state"]
+        for name in VIEWS:
+            assert video[name].dtype == np.uint8 and video[name].shape == (1, 1, SIDE, SIDE, 3)
+        assert state.dtype == np.float32 and state.shape == (1, 1, JOINTS)
+        pictures = np.concatenate([video[name][:, 0] for name in VIEWS])
+        pictures = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        proprio = (torch.from_numpy(state[:, 0]) - mean) / std
+        began = time.perf_counter()
+        features = projection(convnet(pictures)).reshape(1, -1)
+        actions = head(torch.cat([features, proprio], 1)).reshape(1, HORIZON, JOINTS)
+        infer = time.perf_counter() - began
+        return [{"action": (actions * std + mean).numpy()}, {"timings_ms": {"infer": infer * 1e3}}]
+
+    socket = zmq.Context().socket(zmq.REP)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    blank = {name: np.zeros((1, 1, SIDE, SIDE, 3), np.uint8) for name in VIEWS}
+    with torch.inference_mode():
+        for _ in range(20):
+            get_action({"video": blank, "state": {"state": np.zeros((1, 1, JOINTS), np.float32)}})
+        print(f"tcp://127.0.0.1:{port}", flush=True)
+        while True:
+            request = msgpack.unpackb(socket.recv(), object_hook=msgpack_numpy.decode)
+            answer = get_action(request["data"]["observation"])
+            socket.send(msgpack.packb(answer, default=msgpack_numpy.encode))
+
+
+def client(endpoint: str, requests: int, rate: float, seed: int, results) -> None:
+    rng = np.random.default_rng(seed)
+    socket = zmq.Context().socket(zmq.REQ)
+    socket.setsockopt(zmq.RCVTIMEO, 60_000)
+    socket.connect(endpoint)
+    video = {name: rng.integers(0, 256, (1, 1, SIDE, SIDE, 3), np.uint8) for name in VIEWS}
+    observation = {"video": video, "state": {"state": np.zeros((1, 1, JOINTS), np.float32)}}
+    request = {"endpoint": "get_action", "data": {"observation": observation, "options": None}}
+    packed = msgpack.packb(request, default=msgpack_numpy.encode)
+    overheads, next_at = [], time.perf_counter() + rng.uniform(0, 0.1)
+    for step in range(requests + 20):
+        if rate:
+            time.sleep(max(0.0, next_at - time.perf_counter()))
+            next_at += 1 / rate
+        began = time.perf_counter()
+        socket.send(packed)
+        answer = socket.recv()
+        trip = time.perf_counter() - began
+        _, info = msgpack.unpackb(answer, object_hook=msgpack_numpy.decode, strict_map_key=False)
+        if step >= 20:
+            overheads.append(trip * 1e3 - info["timings_ms"]["infer"])
+    results.put(overheads)
+
+
+def measure(command: list, clients: int, requests: int) -> dict:
+    """p50 and p99 of the overhead in milliseconds."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, **pipes) as server:
+        endpoint = server.stdout.readline().strip()
+        results, rate = multiprocessing.Queue(), RATE if clients > 1 else 0
+        each = requests // clients
+        all_of = [
+            multiprocessing.Process(target=client, args=(endpoint, each, rate, seed, results)) for seed in range(clients)
+        ]
+        for process in all_of:
+            process.start()
+        overheads = sum((results.get(timeout=300) for _ in all_of), [])
+        for process in all_of:
+            process.join()
+        server.kill()
+    return {"p50": float(np.percentile(overheads, 50)), "p99": float(np.percentile(overheads, 99))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1])
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--python-server", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.python_server:
+        serve_python()
+        return
+    build = ["cargo", "build", "--quiet", "--release", "--locked", "-p", "engraft-serve", "--example", "untrained"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    ours = [str(target / "release/examples/untrained"), "tcp://127.0.0.1:*", str(SIDE)]
+    theirs = [sys.executable, __file__, "--python-server"]
+    report = {}
+    for clients in args.clients:
+        pairs = [
+            (measure(ours, clients, args.requests), measure(theirs, clients, args.requests)) for _ in range(args.pairs)
+        ]
+        for part in ["p50", "p99"]:
+            ratio = statistics.median(b[part] / a[part] for a, b in pairs)
+            one, other = [statistics.median(pair[i][part] for pair in pairs) for i in (0, 1)]
+            print(f"{clients} client(s)  {part}  engraft {one:6.2f} ms, Python {other:6.2f} ms: {ratio:.1f} x less", flush=True)
+        report[f"{clients} clients"] = pairs
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
