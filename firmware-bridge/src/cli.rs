@@ -77,7 +77,7 @@ pub struct Args {
     /// Ask for a new chunk when no more than this part of the playing one is left.
     #[arg(long, value_name = "PART", default_value_t = 0.5)]
     pub ask_below: f64,
-    /// What is played where chunks overlap: latest, weighted[:NEW], ensemble[:DECAY] or
+    /// What is played where chunks overlap: latest, weighted:NEW, ensemble:DECAY or
     /// hold:FROZEN:RAMP.
     #[arg(long, value_name = "HOW", default_value_t = Merge::Latest)]
     pub merge: Merge,

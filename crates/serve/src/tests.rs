@@ -297,7 +297,7 @@ fn overhead_of_a_request() {
 
 #[test]
 fn a_request_whose_deadline_passed_is_not_worked_on() {
-    let server = Running::start(4, 60, 4);
+    let server = Running::start(4, 300, 4);
     let (one, first) = server.client();
     let (other, second) = server.client();
     one.send(&infer(first, 1, stack(0.5)), SOON).unwrap();
