@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use engraft_serve::{Server, ServerConfig};
-use engraft_wire::{Contract, Keys, Token};
+use engraft_serve::{Predictor, Server, ServerConfig};
+use engraft_wire::{Keys, Token};
 
 use crate::device::DeviceName;
 use crate::progress::{interrupt_flag, note, say};
@@ -62,11 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = interrupt_flag()?;
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
     let run = open_run(&args.run, &args.device.open()?)?;
-    let contract = Contract {
-        spec: run.contract.spec.clone(),
-        num_frames: run.contract.num_frames,
-        horizon: run.contract.horizon,
-    };
+    let contract = Predictor::contract(&run);
     let keys = match &args.modality {
         None => Keys::of(&contract),
         Some(path) => {

@@ -8,10 +8,7 @@ is. Needs pyzmq, msgpack, msgpack-numpy and numpy: arrays are written and read b
 `save` and `load` and by the package msgpack-numpy, requests are those of NVIDIA's client.
 """
 
-import contextlib
 import io
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -23,21 +20,11 @@ import msgpack_numpy
 import numpy as np
 import zmq
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from serve_light import passed, stand_in  # noqa: E402
+
 TOKEN = "a word that is long enough"
 FRAMES, HORIZON, HEIGHT, WIDTH = 2, 8, 64, 96
-
-
-@contextlib.contextmanager
-def stand_in(*words):
-    name = "stand_in"
-    command = ["cargo", "run", "--quiet", "--locked", "-p", "engraft-serve", "--example", name, "--"]
-    command = [str(Path(os.environ["EXAMPLES"]) / name)] if "EXAMPLES" in os.environ else command
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*command, "tcp://127.0.0.1:*", "rgb", *words], cwd=ROOT, text=True, **pipes) as server:
-        yield server.stdout.readline().strip(), server
-        server.stdin.close()
-        assert server.wait(30) == 0, "the server stops without an error"
 
 
 def save(array, **options):
@@ -128,10 +115,6 @@ def refused(client, *words, **changes):
         assert all(word in str(error) for word in words), error
         return
     raise AssertionError(f"{changes} was not refused")
-
-
-def passed(what):
-    print(f"ok  {what}", flush=True)
 
 
 def judge_endpoints(endpoint):
@@ -254,11 +237,11 @@ def judge_beside(endpoint):
 
 
 def main():
-    with stand_in() as (endpoint, _):
+    with stand_in("rgb") as (endpoint, _):
         judge_endpoints(endpoint)
         judge_refusals(endpoint)
         judge_beside(endpoint)
-    with stand_in("kill", "token", TOKEN) as (endpoint, server):
+    with stand_in("rgb", "kill", "token", TOKEN) as (endpoint, server):
         for token in [None, "a word", TOKEN + "!"]:
             try:
                 Client(endpoint, token=token).call("ping", requires_input=False)

@@ -12,20 +12,17 @@ import sys
 import threading
 import time
 import traceback
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import websockets.exceptions
 import websockets.sync.client
-from openpi_client import msgpack_numpy
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from groot_light import HEIGHT, HORIZON, TOKEN, WIDTH, passed, stand_in  # noqa: E402
-
-FRAMES = 2
+from groot_light import FRAMES, HEIGHT, HORIZON, TOKEN, WIDTH  # noqa: E402
+from serve_light import passed, stand_in  # noqa: E402
 
 
 def observation(rng, chw=False):
@@ -143,12 +140,12 @@ def judge_beside(address):
 
 
 def main():
-    with stand_in("openpi", "127.0.0.1:0") as (line, _):
+    with stand_in("rgb", "openpi", "127.0.0.1:0") as (line, _):
         address = line.split()[1]
         judge_client(address)
         judge_refusals(address)
         judge_beside(address)
-    with stand_in("openpi", "127.0.0.1:0", "token", TOKEN) as (line, _):
+    with stand_in("rgb", "openpi", "127.0.0.1:0", "token", TOKEN) as (line, _):
         address = line.split()[1]
         seen = observation(np.random.default_rng(4))
         stays(client(address, api_key=TOKEN).infer(seen), seen)
@@ -160,7 +157,7 @@ def main():
             except websockets.exceptions.InvalidStatus as error:
                 assert error.response.status_code == 401, error
         passed("the key lets in, and nothing else does")
-    with stand_in("openpi", "127.0.0.1:0") as (line, server):
+    with stand_in("rgb", "openpi", "127.0.0.1:0") as (line, server):
         policy = client(line.split()[1])
         stays(policy.infer(seen), seen)
         server.stdin.close()

@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
-def stand_in():
-    """A server without a policy; EXAMPLES names a folder that holds it built."""
+def stand_in(*words):
+    """What a server without a policy says first, and its process; EXAMPLES names a folder that holds it built."""
     name = "stand_in"
     command = ["cargo", "run", "--quiet", "--locked", "-p", "engraft-serve", "--example", name, "--"]
     command = [str(Path(os.environ["EXAMPLES"]) / name)] if "EXAMPLES" in os.environ else command
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([*command, "tcp://127.0.0.1:*"], cwd=ROOT, text=True, **pipes) as server:
-        yield server.stdout.readline().strip()
+    with subprocess.Popen([*command, "tcp://127.0.0.1:*", *words], cwd=ROOT, text=True, **pipes) as server:
+        yield server.stdout.readline().strip(), server
         server.stdin.close()
         assert server.wait(30) == 0, "the server stops without an error"
 
@@ -113,7 +113,7 @@ def main():
     parser.add_argument("endpoint", nargs="?")
     parser.add_argument("--requests", type=int, default=20)
     args = parser.parse_args()
-    with contextlib.nullcontext(args.endpoint) if args.endpoint else stand_in() as endpoint:
+    with contextlib.nullcontext((args.endpoint, None)) if args.endpoint else stand_in() as (endpoint, _):
         judge(endpoint, args.requests)
 
 

@@ -1,7 +1,7 @@
 //! Whether a request is what the policy was trained for, and an answer what was promised. Pure.
 
 use engraft_core::Observation;
-use engraft_wire::{Contract, ErrorCode};
+use engraft_wire::{Contract, ErrorCode, Keys, Token, WireError};
 
 use crate::predictor::Prediction;
 
@@ -18,6 +18,21 @@ fn same<T: PartialEq + std::fmt::Debug>(
         return Ok(());
     }
     Err((ErrorCode::BadShape, format!("{what}: expected {expected:?}, found {found:?}")))
+}
+
+/// Whether a client said the word that is asked for, where one is.
+pub(crate) fn token(expected: Option<&Token>, said: Option<&Token>) -> bool {
+    expected.is_none_or(|token| token.lets_in(said))
+}
+
+/// Why a client of another stack was not understood, and what it should have sent.
+pub(crate) fn unreadable(error: &WireError, keys: &Keys) -> Objection {
+    (error.code(), format!("{error}; this policy takes {keys}"))
+}
+
+/// Why a request comes too late.
+pub(crate) fn stopping() -> Objection {
+    (ErrorCode::NotReady, "the server is shutting down".into())
 }
 
 /// Whether every observation has the views, sizes and widths that the contract names. Nothing is

@@ -1,13 +1,11 @@
 //! Clients that speak GR00T's dialect: they open no session, count nothing and wait for each answer.
 
-use std::time::Instant;
-
 use engraft_wire::groot::{self, Ask, Call, Style};
 use engraft_wire::{ErrorCode, Infer, Peer, Timings};
 
-use crate::check::Objection;
+use crate::check::{self, Objection};
 use crate::config::ServeError;
-use crate::model::micros;
+use crate::model::encoded;
 use crate::predictor::Prediction;
 use crate::server::Server;
 
@@ -20,7 +18,7 @@ impl Server {
         open: bool,
         decode_micros: u32,
     ) -> Result<(), ServeError> {
-        if !self.lets_in(token.as_ref()) {
+        if !check::token(self.config.token.as_ref(), token.as_ref()) {
             self.stats.refuse(ErrorCode::Unauthorized);
             // In the words of the original, which clients look for.
             return self.tell(peer, groot::error("Unauthorized: Invalid API token"));
@@ -44,8 +42,7 @@ impl Server {
                 groot::done()
             }
             Ok(Ask::Act(..)) if !open => {
-                let objection = (ErrorCode::NotReady, "the server is shutting down".into());
-                return self.refuse_groot(peer, objection);
+                return self.refuse_groot(peer, check::stopping());
             }
             Ok(Ask::Act(stack, style)) => return self.act(peer, stack, style, decode_micros),
             Ok(_) => {
@@ -53,8 +50,7 @@ impl Server {
                 return self.refuse_groot(peer, objection);
             }
             Err(error) => {
-                let detail = format!("{error}; this policy takes {}", self.keys);
-                return self.refuse_groot(peer, (error.code(), detail));
+                return self.refuse_groot(peer, check::unreadable(&error, &self.keys));
             }
         };
         self.tell(peer, frame)
@@ -74,16 +70,7 @@ impl Server {
         }
         let Some(client) = self.clients.get_mut(peer) else { return Ok(()) };
         client.style = Some(style);
-        let infer = Infer {
-            session: client.session,
-            seq: client.last_seq.map_or(0, |last| last + 1),
-            episode: 0,
-            tick: 0,
-            t_obs_nanos: 0,
-            deadline_millis: 0,
-            attention: false,
-            stack,
-        };
+        let infer = Infer::bare(client.session, client.last_seq.map_or(0, |last| last + 1), stack);
         self.infer(peer, infer, decode_micros)
     }
 
@@ -105,11 +92,7 @@ impl Server {
     ) -> Result<(), ServeError> {
         let encode =
             |timings| groot::actions(style, &self.keys, &prediction.chunk, &self.model, &timings);
-        // As in the native dialect, the time to encode is known after a first time.
-        let began = Instant::now();
-        let _ = encode(timings);
-        timings.encode = micros(began.elapsed());
-        let frame = encode(timings);
+        let frame = encoded(&mut timings, encode);
         self.stats.answered(timings);
         self.tell(peer, frame)
     }

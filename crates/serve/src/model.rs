@@ -96,6 +96,14 @@ pub(crate) fn warm_up(
     Ok(took)
 }
 
+/// What `encode` makes of timings that hold its own time too, which is known after a first time.
+pub(crate) fn encoded<T>(timings: &mut Timings, encode: impl Fn(Timings) -> T) -> T {
+    let began = Instant::now();
+    drop(encode(*timings));
+    timings.encode = micros(began.elapsed());
+    encode(*timings)
+}
+
 pub(crate) fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }

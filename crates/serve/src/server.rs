@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use engraft_wire::{
     Contract, ErrorCode, Hello, Incoming, Infer, Keys, Model, Peer, Refusal, Reply, Request,
-    Response, ServerSocket, Session, Status, Timings, Token, Welcome, WireError, encode_response,
-    groot, native,
+    Response, ServerSocket, Session, Status, Timings, Welcome, WireError, encode_response, groot,
+    native,
 };
 
 use crate::check::{self, Objection};
@@ -218,10 +218,7 @@ impl Server {
                 self.room.leave(&peer);
                 self.send(&peer, &Response::Goodbye)
             }
-            Ok(_) if !open => {
-                let objection = (ErrorCode::NotReady, "the server is shutting down".into());
-                self.refuse(&peer, objection, None)
-            }
+            Ok(_) if !open => self.refuse(&peer, check::stopping(), None),
             Ok(Request::Hello(hello)) => self.hello(&peer, &hello),
             Ok(Request::Infer(infer)) => self.infer(&peer, infer, decode_micros),
             Ok(_) => {
@@ -260,7 +257,7 @@ impl Server {
     }
 
     fn hello(&mut self, peer: &Peer, hello: &Hello) -> Result<(), ServeError> {
-        if !self.lets_in(hello.token.as_ref()) {
+        if !check::token(self.config.token.as_ref(), hello.token.as_ref()) {
             let objection = (ErrorCode::Unauthorized, "the token is not the server's".into());
             return self.refuse(peer, objection, None);
         }
@@ -281,10 +278,6 @@ impl Server {
             max_bytes: native::MAX_BYTES as u64,
         };
         self.send(peer, &Response::Welcome(welcome))
-    }
-
-    pub(crate) fn lets_in(&self, said: Option<&Token>) -> bool {
-        self.config.token.as_ref().is_none_or(|token| token.lets_in(said))
     }
 
     /// Gives a client a session, if there is a place; what it asked before belongs to its old one.
@@ -325,10 +318,7 @@ impl Server {
                 let detail = format!("observation {seq} came before the model was free");
                 self.refuse(peer, (ErrorCode::Stale, detail), Some(infer.seq))
             }
-            Err(Closed) => {
-                let detail = "the server is shutting down".to_owned();
-                self.refuse(peer, (ErrorCode::NotReady, detail), Some(seq))
-            }
+            Err(Closed) => self.refuse(peer, check::stopping(), Some(seq)),
         }
     }
 

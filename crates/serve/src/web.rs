@@ -8,7 +8,6 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use engraft_core::Observation;
 use engraft_wire::{
     Contract, ErrorCode, Infer, Keys, Model, Session, Timings, Token, is_loopback, native, openpi,
 };
@@ -20,7 +19,7 @@ use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 use crate::check::{self, Objection};
 use crate::config::ServeError;
-use crate::model::micros;
+use crate::model::{encoded, micros};
 use crate::room::{Asker, Closed, Job, Room};
 use crate::stats::Stats;
 
@@ -210,7 +209,7 @@ fn serve(
     let let_in = |request: &Request, response: Response| {
         let said = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         let said = said.and_then(|text| text.strip_prefix("Api-Key ")).map(Token::new);
-        if desk.token.as_ref().is_none_or(|token| token.lets_in(said.as_ref())) {
+        if check::token(desk.token.as_ref(), said.as_ref()) {
             return Ok(response);
         }
         desk.stats.refuse(ErrorCode::Unauthorized);
@@ -266,35 +265,22 @@ fn answer(
     previous_millis: Option<f64>,
 ) -> Result<Vec<u8>, Objection> {
     let began = Instant::now();
-    let stack: Vec<Observation> = openpi::decode(observation, &desk.keys)
-        .map_err(|error| (error.code(), format!("{error}; this policy takes {}", desk.keys)))?;
+    let stack = openpi::decode(observation, &desk.keys)
+        .map_err(|error| check::unreadable(&error, &desk.keys))?;
     check::shape(&desk.contract, &stack)?;
     let (sender, receiver) = sync_channel(1);
-    let infer = Infer {
-        session: Session([0; 16]),
-        seq: 0,
-        episode: 0,
-        tick: 0,
-        t_obs_nanos: 0,
-        deadline_millis: 0,
-        attention: false,
-        stack,
-    };
+    let infer = Infer::bare(Session([0; 16]), 0, stack);
     let decode_micros = micros(began.elapsed());
     let asker = Asker::Web(sender);
     let job = Job { asker, infer, decode_micros, since: Instant::now() };
-    let stopping = || (ErrorCode::NotReady, "the server is shutting down".to_owned());
-    desk.room.enter(job).map_err(|Closed| stopping())?;
-    let (prediction, mut timings) = receiver.recv().map_err(|_| stopping())??;
+    desk.room.enter(job).map_err(|Closed| check::stopping())?;
+    let (prediction, mut timings) = receiver.recv().map_err(|_| check::stopping())??;
     let encode = |timings: Timings| {
         openpi::actions(&prediction.chunk, &desk.model, &timings, previous_millis)
     };
-    // As in the other dialects, the time to encode is known after a first time.
-    let began = Instant::now();
-    drop(encode(timings));
-    timings.encode = micros(began.elapsed());
+    let message = encoded(&mut timings, encode);
     desk.stats.answered(timings);
-    Ok(encode(timings))
+    Ok(message)
 }
 
 fn is_timeout(error: &io::Error) -> bool {

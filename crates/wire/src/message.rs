@@ -88,6 +88,22 @@ pub struct Infer {
     pub stack: Vec<Observation>,
 }
 
+impl Infer {
+    /// A request that says nothing but what was seen, of a client that counts nothing else.
+    pub fn bare(session: Session, seq: u64, stack: Vec<Observation>) -> Self {
+        Self {
+            session,
+            seq,
+            episode: 0,
+            tick: 0,
+            t_obs_nanos: 0,
+            deadline_millis: 0,
+            attention: false,
+            stack,
+        }
+    }
+}
+
 /// What each stage of an answer took, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timings {

@@ -6,6 +6,7 @@
 use rmpv::{Value, ValueRef};
 
 use crate::error::WireError;
+use crate::native::at_most;
 
 /// The entries of a map, in their order.
 pub(crate) type Map<'a> = [(ValueRef<'a>, ValueRef<'a>)];
@@ -93,10 +94,6 @@ fn check(bytes: &[u8]) -> Result<(), WireError> {
     Err(WireError::Header { detail: format!("{} byte(s) follow the message", rest.len()) })
 }
 
-fn at_most(what: &'static str, limit: usize, found: usize) -> Result<(), WireError> {
-    if found > limit { Err(WireError::TooLarge { what, limit, found }) } else { Ok(()) }
-}
-
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], WireError> {
     let (taken, after) = rest
         .split_at_checked(count)
@@ -143,12 +140,6 @@ fn extent(rest: &mut &[u8]) -> Result<(usize, usize), WireError> {
 mod tests {
     use super::*;
 
-    fn packed(value: &Value) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        rmpv::encode::write_value(&mut bytes, value).unwrap();
-        bytes
-    }
-
     #[test]
     fn every_kind_of_value_is_counted_to_its_end() {
         let text = |len: usize| Value::from("x".repeat(len));
@@ -177,14 +168,14 @@ mod tests {
             Value::Map(vec![(Value::from("k"), Value::Nil); 20]),
         ];
         for value in &all {
-            let mut bytes = packed(value);
+            let mut bytes = bytes(value);
             check(&bytes).unwrap();
             bytes.push(0);
             assert!(check(&bytes).unwrap_err().to_string().contains("follow"), "{value}");
             bytes.truncate(bytes.len() - 2);
             assert!(check(&bytes).is_err(), "{value}");
         }
-        check(&packed(&Value::Array(all))).unwrap();
+        check(&bytes(&Value::Array(all))).unwrap();
     }
 
     #[test]
@@ -193,7 +184,7 @@ mod tests {
         assert!(check(&[0xdd, 0xff, 0xff, 0xff, 0xff, 0xc0]).is_err());
         assert!(check(&[0xdf, 0xff, 0xff, 0xff, 0xff, 0xc0]).is_err());
         assert!(check(&[0x91; 100]).unwrap_err().to_string().contains("nested"));
-        let many = packed(&Value::Array(vec![Value::Nil; MAX_VALUES]));
+        let many = bytes(&Value::Array(vec![Value::Nil; MAX_VALUES]));
         assert!(check(&many).unwrap_err().to_string().contains("values"));
         assert!(check(&[0xc1]).is_err() && check(&[]).is_err());
     }

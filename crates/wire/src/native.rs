@@ -269,7 +269,8 @@ pub(crate) fn body<B: DeserializeOwned>(header: Value) -> Result<B, WireError> {
     rmpv::ext::from_value(header).map_err(|error| WireError::Header { detail: error.to_string() })
 }
 
-fn at_most(what: &'static str, limit: usize, found: usize) -> Result<(), WireError> {
+/// An error where there are more than the limit.
+pub(crate) fn at_most(what: &'static str, limit: usize, found: usize) -> Result<(), WireError> {
     if found > limit { Err(WireError::TooLarge { what, limit, found }) } else { Ok(()) }
 }
 
