@@ -35,6 +35,13 @@ class ChunksAreMerged(unittest.TestCase):
         self.assertTrue(queue.push(2, 3, chunk(7)))
         self.assertEqual(played(queue, 2), [20, 7])
 
+    def test_a_chunk_that_ends_earlier_ends_the_queue(self):
+        for merge in ["latest", "weighted:1", "ensemble"]:
+            queue = ChunkQueue(merge)
+            queue.push(0, 0, chunk(5, 5, 5, 5))
+            queue.push(1, 1, chunk(5, 5))
+            self.assertEqual(played(queue, 1), [5, 5])
+
     def test_an_older_or_repeated_chunk_or_one_of_the_past_is_not_taken(self):
         queue = ChunkQueue()
         queue.push(5, 5, chunk(1, 1.5))

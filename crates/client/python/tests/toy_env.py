@@ -17,7 +17,8 @@ class Toy(gymnasium.Env):
 
     def _observation(self):
         agent_pos = np.float32([self.shown, self.steps])
-        return {"pixels": np.full((4, 6, 3), self.steps, np.uint8), "agent_pos": agent_pos}
+        pixels = np.full((4, 6, 3), self.steps % 256, np.uint8)
+        return {"pixels": pixels, "agent_pos": agent_pos}
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -163,7 +163,7 @@ class Policy:
             if self._talk.open_since is None:
                 self._talk.ask(self._question(tick), until)
             self._take(tick, self._wait(until))
-        return action.copy()
+        return action
 
     def infer(
         self, observation: Observation, deadline_ms: int = 0, attention: bool = False
@@ -248,7 +248,6 @@ class Policy:
         return reply
 
     def _take(self, tick: int, reply: Reply) -> None:
-        self._last_reply = reply
         self._queue.push(tick, reply.first_tick, reply.actions)
 
     def _look_ahead(self, tick: int) -> None:
@@ -261,6 +260,7 @@ class Policy:
         try:
             if self._talk.open_since is not None:
                 if (reply := self._talk.answer(now)) is not None:
+                    self._last_reply = reply
                     self._take(tick, reply)
                 elif now - self._talk.open_since > self._timeout:
                     raise self._talk.timed_out()
