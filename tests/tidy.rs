@@ -17,12 +17,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engraft-viz", &["engraft-core"]),
     ("engraft-policies", &["engraft-backbones", "engraft-conv", "engraft-core"]),
     ("engraft-train", &["engraft-core", "engraft-datasets", "engraft-policies"]),
+    ("engraft-client", &["engraft-core", "engraft-wire"]),
     ("engraft-serve", &["engraft-core", "engraft-policies", "engraft-wire"]),
     ("firmware-bridge", &["engraft-core", "engraft-sim", "engraft-wire"]),
     (
         "engraft",
         &[
             "engraft-backbones",
+            "engraft-client",
             "engraft-core",
             "engraft-datasets",
             "engraft-policies",
@@ -51,6 +53,7 @@ const KEPT_INSIDE: &[(&str, &[&str])] = &[
     ),
     ("rerun", &["engraft-viz"]),
     ("zmq", &["engraft-wire"]),
+    ("tracing-subscriber", &["engraft"]),
     ("tungstenite", &["engraft-serve"]),
     ("rmpv", &["engraft-wire"]),
     ("rmp-serde", &["engraft-wire"]),

@@ -7,6 +7,7 @@ mod data;
 mod device;
 mod eval;
 mod import;
+mod keys;
 mod mapping;
 mod predict;
 mod progress;
@@ -14,6 +15,7 @@ mod quickstart;
 mod record;
 mod report;
 mod serve;
+mod server;
 mod train;
 mod view;
 mod weights;
@@ -51,6 +53,10 @@ enum Verb {
     Import(import::Args),
     Predict(predict::Args),
     Serve(serve::Args),
+    Status(server::StatusArgs),
+    Reload(server::ReloadArgs),
+    #[command(subcommand)]
+    Keys(keys::Args),
     Bridge(firmware_bridge::cli::Args),
     View(view::Args),
 }
@@ -66,6 +72,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Import(args) => import::run(&args),
         Verb::Predict(args) => predict::run(&args),
         Verb::Serve(args) => serve::run(&args),
+        Verb::Status(args) => server::status(&args),
+        Verb::Reload(args) => server::reload(&args),
+        Verb::Keys(args) => keys::run(&args),
         Verb::Bridge(args) => firmware_bridge::cli::run(&args),
         Verb::View(args) => view::run(&args),
     }

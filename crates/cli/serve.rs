@@ -1,12 +1,15 @@
 //! `engraft serve`: a run answers a robot.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use engraft_serve::{Predictor, Server, ServerConfig};
-use engraft_wire::{Keys, Token};
+use engraft_core::{RobotSpec, ViewSpec};
+use engraft_serve::{PredictError, Predictor, Server, ServerConfig};
+use engraft_wire::{Access, Contract, Keys, ServerKeys, Status, Token};
+use tracing::info;
 
 use crate::device::DeviceName;
 use crate::progress::{interrupt_flag, note, say};
@@ -14,9 +17,10 @@ use crate::train::open_run;
 
 /// Serve a run over ZeroMQ to our own clients and to GR00T's, and over WebSocket to openpi's.
 ///
-/// Ctrl-C and SIGTERM answer what is waiting and stop. Without encryption it listens on this
-/// machine only, unless --insecure-plaintext says otherwise.
+/// Ctrl-C and SIGTERM answer what is waiting and stop. Without keys nothing is encrypted and it
+/// listens on this machine only, unless --insecure-plaintext says otherwise.
 #[derive(clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // flags
 pub(crate) struct Args {
     /// The run.
     run: PathBuf,
@@ -32,6 +36,17 @@ pub(crate) struct Args {
         require_equals = true
     )]
     openpi: Option<String>,
+    /// Encrypt, and prove to clients who this server is: its NAME.key_secret, of `engraft keys new`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "curve_clients",
+        conflicts_with = "insecure_plaintext"
+    )]
+    curve_key: Option<PathBuf>,
+    /// The clients to let in: a folder of their public NAME.key, read anew whenever one connects.
+    #[arg(long, value_name = "FOLDER", requires = "curve_key")]
+    curve_clients: Option<PathBuf>,
     /// Listen on the network, readable and writable by everyone on it.
     #[arg(long)]
     insecure_plaintext: bool,
@@ -44,6 +59,9 @@ pub(crate) struct Args {
     /// Made-up observations that the policy answers first; 0 is none.
     #[arg(long, value_name = "N", default_value_t = 20)]
     warm_up: usize,
+    /// Requests of several clients that the policy answers together, where as many wait.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    batch: u16,
     /// What an answer should take at most: told at the start, counted while serving.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     slo_ms: Option<u32>,
@@ -53,6 +71,15 @@ pub(crate) struct Args {
     /// Let clients of GR00T stop the server with `kill`.
     #[arg(long)]
     allow_kill: bool,
+    /// Let clients have the run read anew: `engraft reload`.
+    #[arg(long)]
+    allow_reload: bool,
+    /// Log as JSON, one event a line.
+    #[arg(long)]
+    json: bool,
+    /// What to log, and all that is graver: error, warn, info or debug.
+    #[arg(long, value_name = "LEVEL", default_value_t = tracing::Level::INFO)]
+    log_level: tracing::Level,
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
@@ -60,8 +87,17 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = interrupt_flag()?;
+    log_to_stderr(args);
+    // A shell's 1024 files are few for a server; what cannot be raised stays as it is.
+    let _ = rlimit::increase_nofile_limit(1 << 16);
+    let access = match (&args.curve_key, &args.curve_clients) {
+        (Some(own), Some(clients)) => Access::Curve(ServerKeys::read(own, clients)?),
+        _ if args.insecure_plaintext => Access::Plaintext,
+        _ => Access::Loopback,
+    };
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
-    let run = open_run(&args.run, &args.device.open()?)?;
+    let device = args.device.open()?;
+    let run = open_run(&args.run, &device)?;
     let contract = Predictor::contract(&run);
     let keys = match &args.modality {
         None => Keys::of(&contract),
@@ -74,7 +110,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let config = ServerConfig {
         openpi: args.openpi.clone(),
-        insecure_plaintext: args.insecure_plaintext,
+        access: access.clone(),
+        batch: args.batch.into(),
         token,
         keys: Some(keys),
         allow_kill: args.allow_kill,
@@ -82,11 +119,56 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         slo: args.slo_ms.map(|millis| Duration::from_millis(millis.into())),
         ..ServerConfig::at(&args.bind)
     };
-    let server = Server::bind(config, run)?;
-    if let Some(said) = promise(args, server.warm_up())? {
-        note(format_args!("{said}"));
+    let mut server = Server::bind(config, run)?;
+    if args.allow_reload {
+        let path = args.run.clone();
+        server = server.reload_with(move || {
+            let run = open_run(&path, &device);
+            let run = run.map_err(|error| PredictError(format!("{error:#}")))?;
+            Ok(Box::new(run) as Box<dyn Predictor>)
+        });
     }
+    let promised = promise(args, server.warm_up())?;
     say(format_args!("serving {} on {}", args.run.display(), server.endpoint()))?;
+    if args.json {
+        let (model, contract) = (server.model(), serde_json::to_string(&contract)?);
+        info!(
+            endpoint = server.endpoint(), model = model.name, hash = model.hash,
+            device = %args.device, warm_up = promised, contract, "serving"
+        );
+    } else {
+        introduce(args, &server, &contract, &access, promised.as_deref());
+    }
+    let status = server.run(&stop)?;
+    account(args, &status);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Events go to stderr, as lines for people or for programs.
+fn log_to_stderr(args: &Args) {
+    let log = tracing_subscriber::fmt().with_max_level(args.log_level).with_writer(std::io::stderr);
+    let log = log.with_target(false).with_ansi(std::io::stderr().is_terminal());
+    if args.json {
+        log.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+    } else {
+        log.init();
+    }
+}
+
+/// What is served, and how to reach it.
+fn introduce(
+    args: &Args,
+    server: &Server,
+    contract: &Contract,
+    access: &Access,
+    promised: Option<&str>,
+) {
+    let model = server.model();
+    let short = model.hash.get(..12).unwrap_or(&model.hash);
+    note(format_args!("{} ({short}) on {}", model.name, args.device));
+    if let Some(promised) = promised {
+        note(promised);
+    }
     let spec = &contract.spec;
     let views: Vec<_> =
         spec.views.iter().map(|v| format!("{} {}x{}", v.name, v.width, v.height)).collect();
@@ -107,14 +189,71 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(address) = server.openpi() {
         note(format_args!("openpi: ws://{address}, http://{address}/metrics"));
     }
-    note(format_args!("next: engraft bridge --policy {}", server.endpoint()));
-    let status = server.run(&stop)?;
+    let endpoint = server.endpoint();
+    let python = match access {
+        Access::Curve(keys) => {
+            note(format_args!(
+                "encrypted, for clients whose keys it has; its own is {}",
+                keys.own.public()
+            ));
+            ", server_key=\"SERVER.key\", client_key=\"CLIENT.key_secret\""
+        }
+        Access::Plaintext => {
+            note("NOT encrypted: everyone on the network can read and write");
+            ""
+        }
+        Access::Loopback => "",
+    };
+    let bridge = match access {
+        Access::Curve(_) => " --server-key SERVER.key --client-key CLIENT.key_secret",
+        _ => "",
+    };
+    note(format_args!("next: engraft bridge --policy {endpoint}{bridge}"));
+    note("  or in Python, after pip install ./crates/client/python:");
+    note(format_args!(
+        "      from engraft_client import Policy; policy = Policy(\"{endpoint}\"{python})"
+    ));
+    note(format_args!("      action = policy.act({})", seen(spec)));
+}
+
+/// An observation as a client in Python writes it.
+fn seen(spec: &RobotSpec) -> String {
+    let view =
+        |view: &ViewSpec| format!("{:?}: uint8[{}, {}, 3]", view.name, view.height, view.width);
+    let rgb: Vec<_> = spec.views.iter().map(view).collect();
+    let metres =
+        |view: &ViewSpec| format!("{:?}: float32[{}, {}]", view.name, view.height, view.width);
+    let depth: Vec<_> = spec.views.iter().filter(|view| view.depth).map(metres).collect();
+    let depth = if depth.is_empty() {
+        String::new()
+    } else {
+        format!("\"depth\": {{{}}}, ", depth.join(", "))
+    };
+    let (rgb, dim) = (rgb.join(", "), spec.proprio_dim());
+    format!("{{\"rgb\": {{{rgb}}}, {depth}\"proprio\": float32[{dim}]}}")
+}
+
+/// How it fared.
+fn account(args: &Args, status: &Status) {
+    if args.json {
+        let latency = serde_json::to_string(&status.latency).unwrap_or_default();
+        info!(
+            received = status.received,
+            answered = status.replied,
+            stale = status.stale,
+            refused = status.refused,
+            late = status.late,
+            latency,
+            "stopped"
+        );
+        return;
+    }
     note(format_args!(
         "stopped: {} requests, {} answered, {} stale, {} refused",
         status.received, status.replied, status.stale, status.refused
     ));
     if status.replied == 0 {
-        return Ok(ExitCode::SUCCESS);
+        return;
     }
     if let Some(millis) = args.slo_ms {
         note(format_args!("{} of {} took longer than {millis} ms", status.late, status.replied));
@@ -127,7 +266,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             f64::from(stage.p99) / 1e3
         ));
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// What the warm-up tells of the policy; an error if it breaks a promise that is to be kept.

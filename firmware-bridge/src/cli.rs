@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use engraft_core::{Environment, Merge, Outcome};
 use engraft_sim::{SimOptions, Simulator, Split, Task};
-use engraft_wire::{ClientSocket, Contract, Hello, Request, Response, Token};
+use engraft_wire::{ClientKeys, ClientSocket, Contract, Hello, Request, Response, Token};
 use serde::Serialize;
 
 use crate::arms::{Arm, SimArm};
@@ -49,6 +49,12 @@ pub struct Args {
     /// The file with the token that the policy server asks for.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// The server's public key, of a server with CURVE: `engraft keys new` makes keys.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub server_key: Option<PathBuf>,
+    /// The secret key by which the server knows this client.
+    #[arg(long, value_name = "FILE", requires = "server_key")]
+    pub client_key: Option<PathBuf>,
     /// Episodes to play.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub episodes: u32,
@@ -145,7 +151,11 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
 
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
     let hello = Hello { client: CLIENT.into(), spec: None, token: token.clone() };
-    let contract = contract(&args.policy, hello, connect_timeout, stop)?;
+    let keys = match (&args.server_key, &args.client_key) {
+        (Some(server), Some(client)) => Some(ClientKeys::read(server, client)?),
+        _ => None,
+    };
+    let contract = contract(&args.policy, keys.clone(), hello, connect_timeout, stop)?;
     // A simulator takes any camera: it gets those that the policy was trained with.
     let options = SimOptions::from_spec(&contract.spec)?;
     let simulator = Simulator::new(args.task, args.split, options)?;
@@ -175,7 +185,7 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     let mut session = Session {
         arm,
         controller: Controller::new(spec, limits, config)?,
-        link: Link::open(&args.policy, hello, LinkConfig::default())?,
+        link: Link::open(&args.policy, keys, hello, LinkConfig::default())?,
         pace: if args.fast { Pace::lockstep(period) } else { Pace::real_time(period) },
         recorder,
         stop,
@@ -252,12 +262,13 @@ fn play<A: Arm>(
 /// Asks the server what its policy was trained for, until it answers.
 fn contract(
     endpoint: &str,
+    keys: Option<ClientKeys>,
     hello: Hello,
     timeout: Duration,
     stop: &AtomicBool,
 ) -> anyhow::Result<Contract> {
     let began = Instant::now();
-    let mut socket = ClientSocket::connect(endpoint)?;
+    let mut socket = ClientSocket::connect(endpoint, keys)?;
     let hello = Request::Hello(hello);
     let mut waiting = false;
     loop {

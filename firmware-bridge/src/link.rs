@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use engraft_core::Observation;
 use engraft_wire::{
-    ClientSocket, ErrorCode, Hello, Incoming, Infer, Refusal, Reply, Request, Response, Session,
-    SocketError, Waker, Welcome,
+    ClientKeys, ClientSocket, ErrorCode, Hello, Incoming, Infer, Refusal, Reply, Request, Response,
+    Session, SocketError, Waker, Welcome,
 };
 
 /// A question to the policy.
@@ -115,8 +115,13 @@ impl Link {
     /// # Errors
     ///
     /// When the endpoint is malformed or no thread can be started.
-    pub fn open(endpoint: &str, hello: Hello, config: LinkConfig) -> Result<Self, LinkError> {
-        let socket = ClientSocket::connect(endpoint)?;
+    pub fn open(
+        endpoint: &str,
+        keys: Option<ClientKeys>,
+        hello: Hello,
+        config: LinkConfig,
+    ) -> Result<Self, LinkError> {
+        let socket = ClientSocket::connect(endpoint, keys)?;
         let waker = socket.waker()?;
         let shared = Arc::new(Shared::default());
         let (sender, events) = sync_channel(64);
@@ -159,6 +164,8 @@ enum End {
     Stopped,
     Refused(String),
     Lost(String),
+    /// Another model answers than the one of the handshake.
+    Changed,
 }
 
 impl From<SocketError> for End {
@@ -184,9 +191,9 @@ impl Talk {
         let mut connected = true;
         loop {
             let end = match self.greet() {
-                Ok(session) => {
+                Ok((session, hash)) => {
                     connected = true;
-                    let end = self.converse(session);
+                    let end = self.converse(session, &hash);
                     if matches!(end, End::Stopped) {
                         let goodbye = Request::Goodbye { session };
                         let _ = self.socket.send(&goodbye, Duration::ZERO); // good manners only
@@ -204,6 +211,8 @@ impl Talk {
                     self.tell(LinkEvent::Lost(detail));
                 }
                 End::Lost(_) => {}
+                // A handshake tells which; nothing is lost.
+                End::Changed => continue,
             }
             self.pause(self.config.retry);
             if self.stopped() || self.socket.reconnect().is_err() {
@@ -228,7 +237,7 @@ impl Talk {
         let _ = self.events.try_send(event);
     }
 
-    fn greet(&mut self) -> Result<Session, End> {
+    fn greet(&mut self) -> Result<(Session, String), End> {
         let began = Instant::now();
         let left = |limit: Duration| limit.saturating_sub(began.elapsed());
         let hello = Request::Hello(self.hello.clone());
@@ -246,9 +255,9 @@ impl Talk {
                 Incoming::Message(Response::Welcome(welcome)) => {
                     // What was asked before is of another conversation.
                     self.shared.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let session = welcome.session;
+                    let (session, hash) = (welcome.session, welcome.model.hash.clone());
                     self.tell(LinkEvent::Welcome(Box::new(welcome)));
-                    return Ok(session);
+                    return Ok((session, hash));
                 }
                 Incoming::Message(Response::Error(refusal)) => {
                     let told = format!("{}: {}", refusal.code.name(), refusal.detail);
@@ -264,14 +273,14 @@ impl Talk {
         Err(End::Lost("the server does not answer the handshake".into()))
     }
 
-    fn converse(&mut self, session: Session) -> End {
-        match self.talk(session) {
+    fn converse(&mut self, session: Session, hash: &str) -> End {
+        match self.talk(session, hash) {
             Ok(never) => match never {},
             Err(end) => end,
         }
     }
 
-    fn talk(&mut self, session: Session) -> Result<std::convert::Infallible, End> {
+    fn talk(&mut self, session: Session, hash: &str) -> Result<std::convert::Infallible, End> {
         let [mut heard, mut pinged, mut asked] = [Instant::now(); 3];
         loop {
             if self.stopped() {
@@ -299,6 +308,10 @@ impl Talk {
             match response {
                 Response::Reply(reply) => {
                     let round_trip = asked.elapsed();
+                    if reply.model_hash != hash {
+                        // The server read its run anew: what it says now is for the controller.
+                        return Err(End::Changed);
+                    }
                     self.tell(LinkEvent::Reply { reply: Box::new(reply), round_trip });
                 }
                 Response::Error(refusal) if refusal.code == ErrorCode::NoSession => {

@@ -254,8 +254,14 @@ impl Transform {
 
 /// Interleaved bytes to one plane of floats per channel, in one pass and without a copy between.
 fn push_planes(planes: &mut Vec<f32>, picture: &RgbImage) {
-    for channel in 0..3 {
-        planes.extend(picture.pixels()[channel..].iter().step_by(3).map(|&value| f32::from(value)));
+    let (pixels, _) = picture.pixels().as_chunks::<3>();
+    let start = planes.len();
+    planes.resize(start + 3 * pixels.len(), 0.0);
+    let (red, rest) = planes[start..].split_at_mut(pixels.len());
+    let (green, blue) = rest.split_at_mut(pixels.len());
+    let places = red.iter_mut().zip(green).zip(blue);
+    for (pixel, ((red, green), blue)) in pixels.iter().zip(places) {
+        [*red, *green, *blue] = pixel.map(f32::from);
     }
 }
 

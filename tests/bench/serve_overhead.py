@@ -8,7 +8,9 @@ example `untrained` (Hansen's ConvNet, two views of 224 x 224 x 3) and a REP ser
 same work with msgpack-numpy and the same network in PyTorch. The same client asks both in turn, in
 GR00T's dialect; one client back to back, several at 10 Hz each, as robots do. Overhead is the round
 trip less the time that the server says its network took; of several clients it also has what each
-waits for the others' turn of the network. Ratios are of each pair of runs; their
+waits for the others' turn of the network. What neither server can help, the client's own work and
+the sockets', is in it; "inside" is what lies between a server's having the request and its having
+the answer packed, less the network and the wait for it. Ratios are of each pair of runs; their
 median is printed.
 """
 
@@ -30,6 +32,7 @@ import zmq
 ROOT = Path(__file__).resolve().parents[2]
 SIDE, JOINTS, HORIZON, RATE = 224, 7, 8, 10
 VIEWS = ["front", "wrist"]
+INSIDE = ["decode", "preprocess", "encode"]
 
 
 def serve_python() -> None:
@@ -74,8 +77,13 @@ def serve_python() -> None:
             get_action({"video": blank, "state": {"state": np.zeros((1, 1, JOINTS), np.float32)}})
         print(f"tcp://127.0.0.1:{port}", flush=True)
         while True:
-            request = msgpack.unpackb(socket.recv(), object_hook=msgpack_numpy.decode)
+            message = socket.recv()
+            began = time.perf_counter()
+            request = msgpack.unpackb(message, object_hook=msgpack_numpy.decode)
             answer = get_action(request["data"]["observation"])
+            msgpack.packb(answer, default=msgpack_numpy.encode)
+            timings = answer[1]["timings_ms"]
+            timings["inside"] = (time.perf_counter() - began) * 1e3 - timings["infer"]
             socket.send(msgpack.packb(answer, default=msgpack_numpy.encode))
 
 
@@ -88,7 +96,7 @@ def client(endpoint: str, requests: int, rate: float, seed: int, results) -> Non
     observation = {"video": video, "state": {"state": np.zeros((1, 1, JOINTS), np.float32)}}
     request = {"endpoint": "get_action", "data": {"observation": observation, "options": None}}
     packed = msgpack.packb(request, default=msgpack_numpy.encode)
-    overheads, next_at = [], time.perf_counter() + rng.uniform(0, 0.1)
+    overheads, insides, next_at = [], [], time.perf_counter() + rng.uniform(0, 0.1)
     for step in range(requests + 20):
         if rate:
             time.sleep(max(0.0, next_at - time.perf_counter()))
@@ -99,8 +107,10 @@ def client(endpoint: str, requests: int, rate: float, seed: int, results) -> Non
         trip = time.perf_counter() - began
         _, info = msgpack.unpackb(answer, object_hook=msgpack_numpy.decode, strict_map_key=False)
         if step >= 20:
-            overheads.append(trip * 1e3 - info["timings_ms"]["infer"])
-    results.put(overheads)
+            timings = info["timings_ms"]
+            overheads.append(trip * 1e3 - timings["infer"])
+            insides.append(timings.get("inside") or sum(timings.get(stage, 0) for stage in INSIDE))
+    results.put((overheads, insides))
 
 
 def measure(command: list, clients: int, requests: int) -> dict:
@@ -115,11 +125,13 @@ def measure(command: list, clients: int, requests: int) -> dict:
         ]
         for process in all_of:
             process.start()
-        overheads = sum((results.get(timeout=300) for _ in all_of), [])
+        got = [results.get(timeout=300) for _ in all_of]
+        overheads, insides = sum((one for one, _ in got), []), sum((one for _, one in got), [])
         for process in all_of:
             process.join()
         server.kill()
-    return {"p50": float(np.percentile(overheads, 50)), "p99": float(np.percentile(overheads, 99))}
+    all_p = lambda what: [float(value) for value in np.percentile(what, [50, 99])]  # noqa: E731
+    return dict(zip(["p50", "p99", "inside p50", "inside p99"], all_p(overheads) + all_p(insides)))
 
 
 def main() -> None:
@@ -142,10 +154,10 @@ def main() -> None:
         pairs = [
             (measure(ours, clients, args.requests), measure(theirs, clients, args.requests)) for _ in range(args.pairs)
         ]
-        for part in ["p50", "p99"]:
+        for part in pairs[0][0]:
             ratio = statistics.median(b[part] / a[part] for a, b in pairs)
             one, other = [statistics.median(pair[i][part] for pair in pairs) for i in (0, 1)]
-            print(f"{clients} client(s)  {part}  engraft {one:6.2f} ms, Python {other:6.2f} ms: {ratio:.1f} x less", flush=True)
+            print(f"{clients} client(s)  {part:<10}  engraft {one:6.2f} ms, Python {other:6.2f} ms: {ratio:.1f} x less", flush=True)
         report[f"{clients} clients"] = pairs
     print(json.dumps(report))
 

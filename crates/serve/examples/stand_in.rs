@@ -4,11 +4,12 @@
 //!
 //! ```text
 //! cargo run -p engraft-serve --example stand_in -- tcp://127.0.0.1:5555 [rgb] [kill] [token WORD]
-//!     [openpi HOST:PORT]
+//!     [openpi HOST:PORT] [curve SECRET CLIENTS] [reload]
 //! ```
 //!
 //! With `rgb` no view has depth, and clients of other stacks find an `arm` and a `gripper`; with
-//! `kill` GR00T's may stop it. Prints where it listens and serves until its standard input ends.
+//! `kill` GR00T's may stop it; with `curve` it takes its secret key and its clients' public ones
+//! from files; with `reload` it can be read anew, and then has another hash each time. Prints where it listens and serves until its standard input ends.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -19,12 +20,15 @@ use std::time::Duration;
 
 use engraft_core::{ActionChunk, Dimension, Observation, RobotSpec, ViewSpec};
 use engraft_serve::{PredictError, Prediction, Predictor, Server, ServerConfig};
-use engraft_wire::{Contract, Keys, Model, Token};
+use engraft_wire::{Access, Contract, Keys, Model, ServerKeys, Token};
 
 const HORIZON: usize = 8;
 
+#[derive(Clone)]
 struct StandIn {
     depth: bool,
+    /// Times that it was read anew.
+    age: usize,
 }
 
 impl Predictor for StandIn {
@@ -43,7 +47,7 @@ impl Predictor for StandIn {
     }
 
     fn model(&self) -> Model {
-        Model { name: "stand-in".into(), hash: "0".repeat(64) }
+        Model { name: "stand-in".into(), hash: self.age.to_string().repeat(64) }
     }
 
     fn predict(&mut self, stack: &[Observation], _: bool) -> Result<Prediction, PredictError> {
@@ -59,16 +63,24 @@ impl Predictor for StandIn {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let endpoint = arguments.next().unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
-    let (mut config, mut stand_in) = (ServerConfig::at(endpoint), StandIn { depth: true });
+    let (mut config, mut stand_in) = (ServerConfig::at(endpoint), StandIn { depth: true, age: 0 });
+    let mut reload = false;
     while let Some(word) = arguments.next() {
         match &*word {
             "rgb" => stand_in.depth = false,
+            "reload" => reload = true,
+            "curve" => {
+                let mut path = || arguments.next().ok_or("which files?");
+                let (own, clients) = (path()?, path()?);
+                config.access = Access::Curve(ServerKeys::read(own.as_ref(), clients.as_ref())?);
+            }
             "kill" => config.allow_kill = true,
             "openpi" => config.openpi = Some(arguments.next().ok_or("where?")?),
             "token" => config.token = Some(Token::new(arguments.next().ok_or("which token?")?)),
             _ => {
                 return Err(format!(
-                    "`{word}`: expected rgb, kill, openpi HOST:PORT or token WORD"
+                    "`{word}`: expected rgb, kill, reload, openpi HOST:PORT, token WORD or \
+                     curve SECRET CLIENTS"
                 )
                 .into());
             }
@@ -79,7 +91,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let keys = Keys::of(&stand_in.contract());
         config.keys = Some(Keys { state: parts.clone(), action: parts, ..keys });
     }
-    let server = Server::bind(config, stand_in)?;
+    let mut server = Server::bind(config, stand_in.clone())?;
+    if reload {
+        server = server.reload_with(move || {
+            stand_in.age += 1;
+            Ok(Box::new(stand_in.clone()))
+        });
+    }
     let openpi = server.openpi().map(|address| format!(" {address}")).unwrap_or_default();
     writeln!(io::stdout(), "{}{openpi}", server.endpoint())?;
     let stop = Arc::new(AtomicBool::new(false));

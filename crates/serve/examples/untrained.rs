@@ -1,12 +1,12 @@
 //! A policy server with an untrained network behind it, for timing.
 //!
 //! ```text
-//! cargo run --release -p engraft-serve --example untrained -- tcp://127.0.0.1:5555 [SIDE]
+//! cargo run --release -p engraft-serve --example untrained -- tcp://127.0.0.1:5555 [SIDE] [BATCH]
 //! ```
 //!
 //! Hansen's shallow ConvNet sees two views of SIDE x SIDE pixels (224 if absent) and seven joints,
-//! and answers eight actions. Prints its endpoint and serves until its standard input ends; then
-//! says on standard error how long each stage took.
+//! and answers eight actions, to BATCH clients at once (1 if absent). Prints its endpoint and serves
+//! until its standard input ends; then says on standard error how long each stage took.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let endpoint = arguments.next().unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
     let side: usize = arguments.next().map_or(Ok(224), |side| side.parse())?;
+    let batch = arguments.next().map_or(Ok(1), |batch| batch.parse())?;
     let view = |name: &str| ViewSpec { name: name.into(), width: side, height: side, depth: false };
     let joints = || (0..JOINTS).map(|i| Dimension::new(format!("joint_{i}"), "rad")).collect();
     let spec = RobotSpec {
@@ -53,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let transform = Transform::new(contract, stats(), stats())?;
     let checkpoint = Checkpoint::new(config, transform, policy, Provenance::default());
 
-    let config = ServerConfig { warm_up: 20, ..ServerConfig::at(endpoint) };
+    let config = ServerConfig { warm_up: 20, batch, ..ServerConfig::at(endpoint) };
     let server = Server::bind(config, checkpoint)?;
     writeln!(io::stdout(), "{}", server.endpoint())?;
     let stop = Arc::new(AtomicBool::new(false));

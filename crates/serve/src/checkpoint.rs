@@ -43,21 +43,33 @@ impl Predictor for Checkpoint {
         stack: &[Observation],
         attention: bool,
     ) -> Result<Prediction, PredictError> {
-        let none = || PredictError("the policy gave no chunk".into());
+        let mut all = self.predict_many(&[stack], attention)?;
+        all.pop().ok_or_else(|| PredictError("the policy gave no chunk".into()))
+    }
+
+    fn predict_many(
+        &mut self,
+        stacks: &[&[Observation]],
+        attention: bool,
+    ) -> Result<Vec<Prediction>, PredictError> {
         let began = Instant::now();
         if attention {
             // One call does both here, so all of it counts as the network's time.
-            let mut all = self.predict_detailed(&[stack]).map_err(told)?;
-            let engraft_policies::Prediction { chunk, attention } = all.pop().ok_or_else(none)?;
-            return Ok(Prediction { chunk, attention, preprocess: Duration::ZERO });
+            let all = self.predict_detailed(stacks).map_err(told)?.into_iter();
+            let one = |engraft_policies::Prediction { chunk, attention }| Prediction {
+                chunk,
+                attention,
+                preprocess: Duration::ZERO,
+            };
+            return Ok(all.map(one).collect());
         }
-        let input = self.transform.input(&[stack], &self.device()).map_err(told)?;
+        let input = self.transform.input(stacks, &self.device()).map_err(told)?;
         let preprocess = began.elapsed();
-        let newest = stack.last().ok_or_else(none)?;
+        let newest: Vec<_> = stacks.iter().filter_map(|stack| stack.last()).collect();
         let output = self.policy.forward(input);
-        let mut chunks = self.transform.actions(output, &[newest]).map_err(told)?;
-        let chunk = chunks.pop().ok_or_else(none)?;
-        Ok(Prediction { chunk, attention: Vec::new(), preprocess })
+        let chunks = self.transform.actions(output, &newest).map_err(told)?;
+        let one = |chunk| Prediction { chunk, attention: Vec::new(), preprocess };
+        Ok(chunks.into_iter().map(one).collect())
     }
 }
 

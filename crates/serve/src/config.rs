@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use engraft_wire::{Keys, SocketError, Token};
+use engraft_wire::{Access, Keys, SocketError, Token};
 
 use crate::predictor::PredictError;
 
@@ -14,8 +14,9 @@ pub struct ServerConfig {
     pub endpoint: String,
     /// Where clients of openpi may come, as `127.0.0.1:8000`; nowhere if absent.
     pub openpi: Option<String>,
-    /// Whether other machines may reach it although nothing is encrypted.
-    pub insecure_plaintext: bool,
+    /// Who may reach it. Clients of openpi are never encrypted: for them CURVE is as this machine
+    /// alone.
+    pub access: Access,
     /// Clients at a time; one more is told `BUSY`, unless another has been silent for long.
     pub max_clients: usize,
     /// Silence after which a client's place may go to another.
@@ -30,6 +31,8 @@ pub struct ServerConfig {
     /// Made-up observations that the policy answers before the first client's: the first few take
     /// far longer than the rest.
     pub warm_up: usize,
+    /// Requests that the policy answers together where as many wait; 1 is one after the other.
+    pub batch: usize,
     /// What an answer should take at most, from its arrival on; later ones are counted.
     pub slo: Option<Duration>,
     /// Whether a client of GR00T's dialect may stop the server.
@@ -42,13 +45,14 @@ impl ServerConfig {
         Self {
             endpoint: endpoint.into(),
             openpi: None,
-            insecure_plaintext: false,
+            access: Access::Loopback,
             max_clients: 64,
             idle: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             token: None,
             keys: None,
             warm_up: 0,
+            batch: 1,
             slo: None,
             allow_kill: false,
         }

@@ -5,8 +5,7 @@ use engraft_wire::{ErrorCode, Infer, Peer, Timings};
 
 use crate::check::{self, Objection};
 use crate::config::ServeError;
-use crate::model::encoded;
-use crate::predictor::Prediction;
+use crate::model::{Answered, encoded};
 use crate::server::Server;
 
 impl Server {
@@ -19,7 +18,7 @@ impl Server {
         decode_micros: u32,
     ) -> Result<(), ServeError> {
         if !check::token(self.config.token.as_ref(), token.as_ref()) {
-            self.stats.refuse(ErrorCode::Unauthorized);
+            self.stats.refuse(ErrorCode::Unauthorized, "the token is not the server's");
             // In the words of the original, which clients look for.
             return self.tell(peer, groot::error("Unauthorized: Invalid API token"));
         }
@@ -79,7 +78,7 @@ impl Server {
         peer: &Peer,
         (code, detail): Objection,
     ) -> Result<(), ServeError> {
-        self.stats.refuse(code);
+        self.stats.refuse(code, &detail);
         self.tell(peer, groot::error(&format!("{}: {detail}", code.name())))
     }
 
@@ -87,11 +86,13 @@ impl Server {
         &mut self,
         peer: &Peer,
         style: Style,
-        prediction: &Prediction,
-        mut timings: Timings,
+        answered: &Answered,
     ) -> Result<(), ServeError> {
-        let encode =
-            |timings| groot::actions(style, &self.keys, &prediction.chunk, &self.model, &timings);
+        let Answered { prediction, model, .. } = answered;
+        let mut timings = answered.timings;
+        let encode = |timings: Timings| {
+            groot::actions(style, &self.keys, &prediction.chunk, model, &timings)
+        };
         let frame = encoded(&mut timings, encode);
         self.stats.answered(timings);
         self.tell(peer, frame)

@@ -20,6 +20,7 @@ mod config;
 mod groot;
 mod model;
 mod predictor;
+mod reload;
 mod room;
 mod server;
 mod stats;

@@ -40,4 +40,17 @@ pub trait Predictor: Send + 'static {
         stack: &[Observation],
         attention: bool,
     ) -> Result<Prediction, PredictError>;
+
+    /// Predicts a chunk from each of several stacks, for policies that are quicker together.
+    ///
+    /// # Errors
+    ///
+    /// As [`predict`](Self::predict), for all of them.
+    fn predict_many(
+        &mut self,
+        stacks: &[&[Observation]],
+        attention: bool,
+    ) -> Result<Vec<Prediction>, PredictError> {
+        stacks.iter().map(|stack| self.predict(stack, attention)).collect()
+    }
 }

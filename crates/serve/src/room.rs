@@ -8,6 +8,7 @@ use std::time::Instant;
 use engraft_wire::{Infer, Peer};
 
 use crate::model::Outcome;
+use crate::predictor::Predictor;
 
 /// Who asks, and so where the answer goes.
 #[derive(Debug)]
@@ -34,9 +35,18 @@ pub(crate) struct Job {
     pub(crate) since: Instant,
 }
 
-#[derive(Debug, Default)]
+/// What the model thread has to do.
+pub(crate) enum Work {
+    /// Answers to give together.
+    Jobs(Vec<Job>),
+    /// Another model to go on with.
+    Swap(Box<dyn Predictor>),
+}
+
+#[derive(Default)]
 struct Inside {
     waiting: VecDeque<Job>,
+    next_model: Option<Box<dyn Predictor>>,
     busy: bool,
     closed: bool,
 }
@@ -46,7 +56,7 @@ struct Inside {
 pub(crate) struct Closed;
 
 /// See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Room {
     inside: Mutex<Inside>,
     bell: Condvar,
@@ -84,14 +94,25 @@ impl Room {
         self.lock().waiting.retain(|job| !job.asker.is(peer));
     }
 
-    /// The request that has waited longest; waits for one. `None` once closed and empty.
-    pub(crate) fn next(&self) -> Option<Job> {
+    /// Has the model thread go on with another model, before any request that waits.
+    pub(crate) fn swap(&self, model: Box<dyn Predictor>) {
+        self.lock().next_model = Some(model);
+        self.bell.notify_one();
+    }
+
+    /// Up to `most` requests that have waited longest, or another model; waits for either. `None`
+    /// once closed and empty.
+    pub(crate) fn next(&self, most: usize) -> Option<Work> {
         let mut inside = self.lock();
         inside.busy = false;
         loop {
-            if let Some(job) = inside.waiting.pop_front() {
+            if let Some(model) = inside.next_model.take() {
+                return Some(Work::Swap(model));
+            }
+            if !inside.waiting.is_empty() {
                 inside.busy = true;
-                return Some(job);
+                let count = most.clamp(1, inside.waiting.len());
+                return Some(Work::Jobs(inside.waiting.drain(..count).collect()));
             }
             if inside.closed {
                 return None;

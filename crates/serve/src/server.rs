@@ -4,20 +4,21 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use engraft_wire::{
     Contract, ErrorCode, Hello, Incoming, Infer, Keys, Model, Peer, Refusal, Reply, Request,
-    Response, ServerSocket, Session, Status, Timings, Welcome, WireError, encode_response, groot,
-    native,
+    Response, ServerSocket, Session, Status, Welcome, WireError, encode_response, groot, native,
 };
+use tracing::info;
 
 use crate::check::{self, Objection};
 use crate::config::{ServeError, ServerConfig};
-use crate::model::{Outcome, micros, warm_up, work};
-use crate::predictor::{Prediction, Predictor};
+use crate::model::{Answered, Outcome, micros, warm_up, work};
+use crate::predictor::Predictor;
+use crate::reload::{Loaded, Loader, Reloading};
 use crate::room::{Asker, Closed, Job, Room};
 use crate::stats::Stats;
 use crate::web::{Desk, Web};
@@ -29,11 +30,14 @@ const LINGER: Duration = Duration::from_millis(500);
 /// How long clients have to read it: a connection that closes takes with it what is unread.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// What became of what a client of the socket asked.
-struct Answer {
-    peer: Peer,
-    infer: Infer,
-    outcome: Outcome,
+/// What another thread tells the socket's.
+pub(crate) enum Event {
+    /// What became of what a client asked.
+    Answer { peer: Peer, infer: Infer, outcome: Outcome },
+    /// A model was read.
+    Loaded(Loaded),
+    /// Another model answers.
+    Swapped(Arc<Model>),
 }
 
 pub(crate) struct Client {
@@ -48,12 +52,15 @@ pub(crate) struct Client {
 pub struct Server {
     pub(crate) socket: ServerSocket,
     pub(crate) config: ServerConfig,
-    contract: Arc<Contract>,
+    pub(crate) contract: Arc<Contract>,
     pub(crate) keys: Keys,
-    pub(crate) model: Model,
     pub(crate) clients: HashMap<Peer, Client>,
     pub(crate) room: Arc<Room>,
-    answers: Receiver<Answer>,
+    pub(crate) sender: Sender<Event>,
+    events: Receiver<Event>,
+    pub(crate) reloading: Reloading,
+    /// What read the model that is about to answer.
+    pub(crate) loader: Option<Loader>,
     thread: JoinHandle<()>,
     pub(crate) stats: Arc<Stats>,
     web: Option<Web>,
@@ -69,54 +76,59 @@ impl Server {
     ///
     /// When the endpoint is malformed, taken, or exposed without leave; when the policy fails at
     /// its warm-up.
-    pub fn bind(config: ServerConfig, mut predictor: impl Predictor) -> Result<Self, ServeError> {
-        let socket = ServerSocket::bind(&config.endpoint, config.insecure_plaintext)?;
-        let (contract, model) = (Arc::new(predictor.contract()), predictor.model());
-        let warm_up = warm_up(&mut predictor, &contract, config.warm_up);
+    pub fn bind(config: ServerConfig, predictor: impl Predictor) -> Result<Self, ServeError> {
+        let socket = ServerSocket::bind(&config.endpoint, &config.access)?;
+        let mut predictor: Box<dyn Predictor> = Box::new(predictor);
+        let contract = Arc::new(predictor.contract());
+        let stats = Arc::new(Stats::new(Arc::new(predictor.model()), config.slo));
+        let warm_up = warm_up(&mut *predictor, &contract, config.warm_up);
         let warm_up = warm_up.map_err(ServeError::WarmUp)?;
         let (room, waker) = (Arc::new(Room::default()), socket.waker()?);
-        let (sender, answers) = channel();
+        let (sender, events) = channel();
         let (inner, promised) = (room.clone(), contract.clone());
+        let (batch, teller) = (config.batch, sender.clone());
         let thread = thread::Builder::new()
             .name("model".into())
             .spawn(move || {
-                work(predictor, &promised, &inner, |Job { asker, infer, .. }, outcome| {
-                    match asker {
-                        Asker::Socket(peer) => {
-                            // A server that is gone wants no answer.
-                            let _ = sender.send(Answer { peer, infer, outcome });
-                            waker.wake();
-                        }
-                        // Nor does a client.
-                        Asker::Web(asker) => drop(asker.send(outcome)),
-                    }
-                });
+                let tell = |event| {
+                    // A server that is gone wants no answer.
+                    let _ = teller.send(event);
+                    waker.wake();
+                };
+                let answer = |Job { asker, infer, .. }, outcome| match asker {
+                    Asker::Socket(peer) => tell(Event::Answer { peer, infer, outcome }),
+                    // Nor does a client.
+                    Asker::Web(asker) => drop(asker.send(outcome)),
+                };
+                let swapped = |model| tell(Event::Swapped(model));
+                work(predictor, &promised, &inner, batch, answer, swapped);
                 waker.wake();
             })
             .map_err(ServeError::Thread)?;
         let keys = config.keys.clone().unwrap_or_else(|| Keys::of(&contract));
-        let (clients, stats, killed) = (HashMap::new(), Arc::new(Stats::new(config.slo)), false);
+        let (clients, killed) = (HashMap::new(), false);
         let desk = || Desk {
             contract: contract.clone(),
             keys: keys.clone(),
-            model: model.clone(),
             token: config.token.clone(),
             room: room.clone(),
             stats: stats.clone(),
             max_clients: config.max_clients,
         };
         let web = config.openpi.as_deref();
-        let web = web.map(|address| Web::listen(address, config.insecure_plaintext, desk()));
+        let web = web.map(|address| Web::listen(address, &config.access, desk()));
         let web = web.transpose()?;
         Ok(Self {
             socket,
             config,
             contract,
             keys,
-            model,
             clients,
             room,
-            answers,
+            sender,
+            events,
+            reloading: Reloading::No,
+            loader: None,
             thread,
             stats,
             web,
@@ -141,8 +153,8 @@ impl Server {
     }
 
     /// What it serves.
-    pub fn model(&self) -> &Model {
-        &self.model
+    pub fn model(&self) -> Arc<Model> {
+        self.stats.model()
     }
 
     /// What clients of other stacks call what it sees and does.
@@ -168,12 +180,13 @@ impl Server {
                 return Err(ServeError::ModelGone);
             }
         }
+        info!("stopping: what waits is answered");
         self.room.close();
         let began = Instant::now();
         while began.elapsed() < self.config.drain && !self.thread.is_finished() {
             self.turn(false)?;
         }
-        self.send_answers()?;
+        self.hear()?;
         for (peer, client) in &self.clients {
             // Elsewhere a client hears nothing that it did not ask for.
             if client.style.is_none() {
@@ -194,7 +207,7 @@ impl Server {
     /// Waits a little for a message or an answer, and deals with it.
     fn turn(&mut self, open: bool) -> Result<(), ServeError> {
         let incoming = self.socket.receive(TICK)?;
-        self.send_answers()?;
+        self.hear()?;
         self.stats.set_clients(self.clients.len());
         let Incoming::Message((peer, frames)) = incoming else { return Ok(()) };
         self.stats.receive();
@@ -205,7 +218,7 @@ impl Server {
         if let Ok(frames) = &frames
             && groot::is_call(frames)
         {
-            let call = groot::decode(&frames[0], &self.keys);
+            let call = groot::decode(frames[0].as_ref(), &self.keys);
             return self.groot(&peer, call, open, micros(began.elapsed()));
         }
         let request = frames.and_then(|frames| native::decode_request(&frames));
@@ -214,12 +227,15 @@ impl Server {
             Ok(Request::Ping { seq }) => self.send(&peer, &Response::Pong { seq }),
             Ok(Request::Status) => self.send(&peer, &Response::Status(self.status())),
             Ok(Request::Goodbye { .. }) => {
-                self.clients.remove(&peer);
+                if let Some(client) = self.clients.remove(&peer) {
+                    info!(session = ?client.session, "a client left");
+                }
                 self.room.leave(&peer);
                 self.send(&peer, &Response::Goodbye)
             }
             Ok(_) if !open => self.refuse(&peer, check::stopping(), None),
             Ok(Request::Hello(hello)) => self.hello(&peer, &hello),
+            Ok(Request::Reload { session }) => self.reload(&peer, session),
             Ok(Request::Infer(infer)) => self.infer(&peer, infer, decode_micros),
             Ok(_) => {
                 let objection = (ErrorCode::BadFrame, "this request is not served".into());
@@ -247,13 +263,13 @@ impl Server {
         if self.clients.get(peer).is_some_and(|client| client.style.is_some()) {
             return self.refuse_groot(peer, (code, detail));
         }
-        self.stats.refuse(code);
+        self.stats.refuse(code, &detail);
         self.send(peer, &Response::Error(Refusal { code, detail, seq }))
     }
 
     fn status(&self) -> Status {
         let web = self.web.as_ref().map_or(0, Web::num_clients);
-        self.stats.status(&self.model, self.clients.len() + web, self.room.occupancy())
+        self.stats.status(self.clients.len() + web, self.room.occupancy())
     }
 
     fn hello(&mut self, peer: &Peer, hello: &Hello) -> Result<(), ServeError> {
@@ -272,11 +288,12 @@ impl Server {
         };
         let welcome = Welcome {
             session,
-            model: self.model.clone(),
+            model: Model::clone(&self.stats.model()),
             contract: Contract::clone(&self.contract),
             fingerprint: self.contract.spec.fingerprint(),
             max_bytes: native::MAX_BYTES as u64,
         };
+        info!(client = hello.client, ?session, "a client came");
         self.send(peer, &Response::Welcome(welcome))
     }
 
@@ -342,37 +359,44 @@ impl Server {
         check::shape(&self.contract, &infer.stack)
     }
 
-    fn send_answers(&mut self) -> Result<(), ServeError> {
-        while let Ok(Answer { peer, infer, outcome }) = self.answers.try_recv() {
+    /// Deals with what other threads told.
+    fn hear(&mut self) -> Result<(), ServeError> {
+        while let Ok(event) = self.events.try_recv() {
+            let (peer, infer, outcome) = match event {
+                Event::Answer { peer, infer, outcome } => (peer, infer, outcome),
+                Event::Loaded(loaded) => {
+                    self.loaded(loaded)?;
+                    continue;
+                }
+                Event::Swapped(model) => {
+                    self.swapped(&model)?;
+                    continue;
+                }
+            };
             // A client that said goodbye or hello meanwhile does not want it any more.
             if self.clients.get(&peer).is_none_or(|client| client.session != infer.session) {
                 continue;
             }
             match outcome {
                 Err(objection) => self.refuse(&peer, objection, Some(infer.seq))?,
-                Ok((prediction, timings)) => self.reply(&peer, &infer, prediction, timings)?,
+                Ok(answered) => self.reply(&peer, &infer, answered)?,
             }
         }
         Ok(())
     }
 
-    fn reply(
-        &mut self,
-        peer: &Peer,
-        infer: &Infer,
-        prediction: Prediction,
-        timings: Timings,
-    ) -> Result<(), ServeError> {
+    fn reply(&mut self, peer: &Peer, infer: &Infer, answered: Answered) -> Result<(), ServeError> {
         if let Some(style) = self.clients.get(peer).and_then(|client| client.style) {
-            return self.reply_groot(peer, style, &prediction, timings);
+            return self.reply_groot(peer, style, &answered);
         }
+        let Answered { prediction, timings, model } = answered;
         let mut reply = Reply {
             session: infer.session,
             seq: infer.seq,
             episode: infer.episode,
             first_tick: infer.tick,
             t_obs_nanos: infer.t_obs_nanos,
-            model_hash: self.model.hash.clone(),
+            model_hash: model.hash.clone(),
             timings,
             chunk: prediction.chunk,
             attention: prediction.attention,

@@ -2,16 +2,21 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use engraft_wire::{ErrorCode, Model, Percentiles, Status, Timings};
+use tracing::warn;
 
 /// Answers that percentiles are taken over: enough for one in a thousand.
 const WINDOW: usize = 8192;
+/// Refusals that are logged in a second.
+const ALOUD: u64 = 10;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counters {
+    /// The one that answers at present.
+    model: Arc<Model>,
     /// Of the socket, at present.
     clients: usize,
     received: u64,
@@ -20,9 +25,50 @@ struct Counters {
     late: u64,
     stale: u64,
     refused: u64,
+    aloud: Aloud,
     /// Microseconds of each stage, of all answers.
     spent: [u64; 5],
     recent: VecDeque<Timings>,
+}
+
+impl Counters {
+    fn new(model: Arc<Model>) -> Self {
+        Self {
+            model,
+            clients: 0,
+            received: 0,
+            replied: 0,
+            late: 0,
+            stale: 0,
+            refused: 0,
+            aloud: Aloud::default(),
+            spent: [0; 5],
+            recent: VecDeque::with_capacity(WINDOW),
+        }
+    }
+}
+
+/// Whose turn it is to be logged: a flood of refusals must not fill a disk.
+#[derive(Debug, Default)]
+struct Aloud {
+    since: Option<Instant>,
+    said: u64,
+    unsaid: u64,
+}
+
+impl Aloud {
+    /// How many were not logged since the last one that was, if this one is to be.
+    fn turn(&mut self) -> Option<u64> {
+        if self.since.is_none_or(|since| since.elapsed() > Duration::from_secs(1)) {
+            (self.since, self.said) = (Some(Instant::now()), 0);
+        }
+        if self.said >= ALOUD {
+            self.unsaid += 1;
+            return None;
+        }
+        self.said += 1;
+        Some(std::mem::take(&mut self.unsaid))
+    }
 }
 
 /// See the [module](self).
@@ -35,8 +81,19 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// Nothing yet; answers that take longer than `slo` will be counted as late.
-    pub(crate) fn new(slo: Option<Duration>) -> Self {
-        Self { began: Instant::now(), slo, counters: Mutex::default() }
+    pub(crate) fn new(model: Arc<Model>, slo: Option<Duration>) -> Self {
+        let counters = Mutex::new(Counters::new(model));
+        Self { began: Instant::now(), slo, counters }
+    }
+
+    /// The model that answers at present.
+    pub(crate) fn model(&self) -> Arc<Model> {
+        self.lock().model.clone()
+    }
+
+    /// Says that another model answers from now on.
+    pub(crate) fn set_model(&self, model: Arc<Model>) {
+        self.lock().model = model;
     }
 
     /// Says how many clients the socket has.
@@ -58,24 +115,28 @@ impl Stats {
         self.lock().received += 1;
     }
 
-    /// Counts a refusal.
-    pub(crate) fn refuse(&self, code: ErrorCode) {
+    /// Counts a refusal, and logs it where that tells a person more than the count.
+    pub(crate) fn refuse(&self, code: ErrorCode, detail: &str) {
         let mut counters = self.lock();
         if code == ErrorCode::Stale {
             counters.stale += 1;
-        } else {
-            counters.refused += 1;
+            return;
+        }
+        counters.refused += 1;
+        let unsaid = counters.aloud.turn();
+        drop(counters);
+        if let Some(unsaid) = unsaid {
+            warn!(code = code.name(), detail, unsaid, "refused");
         }
     }
 
-    /// Counts an answer.
-    pub(crate) fn answered(&self, timings: Timings) {
+    /// Counts an answer; whether it came in time.
+    pub(crate) fn answered(&self, timings: Timings) -> bool {
         let mut counters = self.lock();
         counters.replied += 1;
         let total: u64 = timings.stages().iter().map(|(_, micros)| u64::from(*micros)).sum();
-        if self.slo.is_some_and(|slo| Duration::from_micros(total) > slo) {
-            counters.late += 1;
-        }
+        let late = self.slo.is_some_and(|slo| Duration::from_micros(total) > slo);
+        counters.late += u64::from(late);
         for (spent, (_, micros)) in counters.spent.iter_mut().zip(timings.stages()) {
             *spent += u64::from(micros);
         }
@@ -83,16 +144,13 @@ impl Stats {
             counters.recent.pop_front();
         }
         counters.recent.push_back(timings);
+        !late
     }
 
     /// What a client is told.
-    pub(crate) fn status(
-        &self,
-        model: &Model,
-        clients: usize,
-        (waiting, busy): (usize, bool),
-    ) -> Status {
+    pub(crate) fn status(&self, clients: usize, (waiting, busy): (usize, bool)) -> Status {
         let counters = self.lock();
+        let model = Model::clone(&counters.model);
         let (received, replied) = (counters.received, counters.replied);
         let (stale, refused, late) = (counters.stale, counters.refused, counters.late);
         let recent: Vec<Timings> = counters.recent.iter().copied().collect();
@@ -106,7 +164,7 @@ impl Stats {
         };
         latency.push(percentiles("total", recent.iter().map(total)));
         Status {
-            model: model.clone(),
+            model,
             uptime_millis: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             clients,
             waiting,
@@ -184,13 +242,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_flood_of_refusals_the_first_few_are_logged_and_the_rest_is_counted() {
+        let mut aloud = Aloud::default();
+        let said = (0..1000).filter(|_| aloud.turn().is_some()).count();
+        assert!((10..100).contains(&said), "{said} of 1000");
+        aloud.since = Instant::now().checked_sub(Duration::from_secs(2));
+        assert_eq!(aloud.turn(), Some(1000 - said as u64));
+        assert_eq!(aloud.turn(), Some(0));
+    }
+
+    #[test]
     fn percentiles_are_those_of_the_last_answers() {
-        let stats = Stats::new(Some(Duration::from_millis(5)));
+        let model = Arc::new(Model { name: "m".into(), hash: "h".into() });
+        let stats = Stats::new(model, Some(Duration::from_millis(5)));
         for infer in 0..10_000 {
             stats.answered(Timings { infer, queue: 1, ..Timings::default() });
         }
-        let model = Model { name: "m".into(), hash: "h".into() };
-        let told = stats.status(&model, 1, (0, false));
+        let told = stats.status(1, (0, false));
         let find = |stage| told.latency.iter().find(|found| found.stage == stage).unwrap();
         // 1808 to 9999 are left.
         let infer = find("infer");

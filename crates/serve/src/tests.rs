@@ -76,7 +76,7 @@ impl Running {
     }
 
     fn client(&self) -> (ClientSocket, Session) {
-        let socket = ClientSocket::connect(&self.endpoint).unwrap();
+        let socket = ClientSocket::connect(&self.endpoint, None).unwrap();
         let hello = Request::Hello(Hello { client: "test".into(), spec: None, token: None });
         let Response::Welcome(welcome) = socket.ask(&hello, SOON).unwrap() else { panic!() };
         assert_eq!(welcome.fingerprint, welcome.contract.spec.fingerprint());
@@ -191,7 +191,7 @@ fn the_latest_observation_wins_and_the_older_ones_are_stale() {
 #[test]
 fn a_robot_that_does_not_fit_is_refused_with_expected_and_found() {
     let server = Running::start(4, 0, 4);
-    let client = ClientSocket::connect(&server.endpoint).unwrap();
+    let client = ClientSocket::connect(&server.endpoint, None).unwrap();
     let mut found = spec(4);
     found.actions[0].unit = "deg".into();
     let hello = Request::Hello(Hello { client: "test".into(), spec: Some(found), token: None });
@@ -233,7 +233,7 @@ fn what_is_not_as_agreed_is_refused_with_expected_and_found() {
 #[test]
 fn an_unknown_session_is_told_to_say_hello() {
     let server = Running::start(4, 0, 1);
-    let stranger = ClientSocket::connect(&server.endpoint).unwrap();
+    let stranger = ClientSocket::connect(&server.endpoint, None).unwrap();
     let refused = refusal(stranger.ask(&infer(Session([0; 16]), 1, stack(0.0)), SOON).unwrap());
     assert_eq!(refused.code, ErrorCode::NoSession);
     let (client, session) = server.client();
@@ -351,7 +351,7 @@ fn without_the_token_nobody_is_welcome() {
     let (endpoint, stop) = (server.endpoint().to_owned(), AtomicBool::new(false));
     thread::scope(|scope| {
         let running = scope.spawn(|| server.run(&stop).unwrap());
-        let client = ClientSocket::connect(&endpoint).unwrap();
+        let client = ClientSocket::connect(&endpoint, None).unwrap();
         let hello = |token| Request::Hello(Hello { client: "test".into(), spec: None, token });
         for wrong in [None, Some(Token::new("a word"))] {
             let refused = refusal(client.ask(&hello(wrong), SOON).unwrap());

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use engraft_wire::{
-    Contract, ErrorCode, Infer, Keys, Model, Session, Timings, Token, is_loopback, native, openpi,
+    Access, Contract, ErrorCode, Infer, Keys, Session, Timings, Token, is_loopback, native, openpi,
 };
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::http::StatusCode;
@@ -19,7 +19,7 @@ use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 use crate::check::{self, Objection};
 use crate::config::ServeError;
-use crate::model::{encoded, micros};
+use crate::model::{Answered, encoded, micros};
 use crate::room::{Asker, Closed, Job, Room};
 use crate::stats::Stats;
 
@@ -36,7 +36,6 @@ const MAX_HEAD: usize = 8192;
 pub(crate) struct Desk {
     pub(crate) contract: Arc<Contract>,
     pub(crate) keys: Keys,
-    pub(crate) model: Model,
     pub(crate) token: Option<Token>,
     pub(crate) room: Arc<Room>,
     pub(crate) stats: Arc<Stats>,
@@ -53,13 +52,9 @@ pub(crate) struct Web {
 
 impl Web {
     /// Listens at `HOST:PORT`.
-    pub(crate) fn listen(
-        address: &str,
-        insecure_plaintext: bool,
-        desk: Desk,
-    ) -> Result<Self, ServeError> {
+    pub(crate) fn listen(address: &str, access: &Access, desk: Desk) -> Result<Self, ServeError> {
         let endpoint = format!("tcp://{address}");
-        if !is_loopback(&endpoint)? && !insecure_plaintext {
+        if !is_loopback(&endpoint)? && !matches!(access, Access::Plaintext) {
             return Err(engraft_wire::SocketError::Exposed { endpoint }.into());
         }
         let failed = |source| ServeError::Web { address: address.to_owned(), source };
@@ -118,7 +113,7 @@ fn accept(
         };
         if clients.fetch_add(1, Ordering::Relaxed) >= desk.max_clients {
             drop(Place(clients.clone()));
-            desk.stats.refuse(ErrorCode::Busy);
+            desk.stats.refuse(ErrorCode::Busy, "too many clients of openpi");
             drop(turn_away(&stream)); // whoever does not hear it is told by the closing
             continue;
         }
@@ -197,7 +192,7 @@ fn serve(
         "GET /metrics" => {
             // Whoever asks for the page is one of them.
             let clients = desk.stats.clients() + clients.load(Ordering::Relaxed) - 1;
-            let status = desk.stats.status(&desk.model, clients, desk.room.occupancy());
+            let status = desk.stats.status(clients, desk.room.occupancy());
             Some(desk.stats.prometheus(&status))
         }
         _ => None,
@@ -212,7 +207,7 @@ fn serve(
         if check::token(desk.token.as_ref(), said.as_ref()) {
             return Ok(response);
         }
-        desk.stats.refuse(ErrorCode::Unauthorized);
+        desk.stats.refuse(ErrorCode::Unauthorized, "the key is not the server's");
         let mut refusal = ErrorResponse::new(Some("the key is not the server's\n".into()));
         *refusal.status_mut() = StatusCode::UNAUTHORIZED;
         Err(refusal)
@@ -225,7 +220,7 @@ fn serve(
         HandshakeError::Interrupted(_) => Error::Io(io::ErrorKind::TimedOut.into()),
     })?;
     socket.get_ref().set_read_timeout(Some(TICK))?;
-    let metadata = openpi::metadata(&desk.contract, &desk.keys, &desk.model);
+    let metadata = openpi::metadata(&desk.contract, &desk.keys, &desk.stats.model());
     socket.send(Message::binary(metadata))?;
     let mut previous_millis = None;
     loop {
@@ -274,10 +269,10 @@ fn answer(
     let asker = Asker::Web(sender);
     let job = Job { asker, infer, decode_micros, since: Instant::now() };
     desk.room.enter(job).map_err(|Closed| check::stopping())?;
-    let (prediction, mut timings) = receiver.recv().map_err(|_| check::stopping())??;
-    let encode = |timings: Timings| {
-        openpi::actions(&prediction.chunk, &desk.model, &timings, previous_millis)
-    };
+    let answered = receiver.recv().map_err(|_| check::stopping())??;
+    let Answered { prediction, mut timings, model } = answered;
+    let encode =
+        |timings: Timings| openpi::actions(&prediction.chunk, &model, &timings, previous_millis);
     let message = encoded(&mut timings, encode);
     desk.stats.answered(timings);
     Ok(message)
@@ -294,7 +289,7 @@ fn refuse(
     desk: &Desk,
     (code, detail): &Objection,
 ) -> Result<(), Error> {
-    desk.stats.refuse(*code);
+    desk.stats.refuse(*code, detail);
     socket.send(Message::text(format!("{}: {detail}", code.name())))?;
     leave(socket, CloseCode::Error, code.name())
 }

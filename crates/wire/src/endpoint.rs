@@ -18,8 +18,9 @@ pub enum SocketError {
     },
     /// The endpoint can be reached from other machines.
     #[error(
-        "`{endpoint}` can be reached from other machines and messages are not encrypted: \
-         bind tcp://127.0.0.1:PORT, or allow it with --insecure-plaintext"
+        "`{endpoint}` can be reached from other machines and messages are not encrypted: bind \
+         tcp://127.0.0.1:PORT, give --curve-key and --curve-clients, or allow it with \
+         --insecure-plaintext"
     )]
     Exposed {
         /// As it was given.
@@ -44,6 +45,17 @@ pub enum SocketError {
     /// Nobody took or answered a message in time.
     #[error("no answer from `{endpoint}` within {waited:?}")]
     Timeout {
+        /// Who was asked.
+        endpoint: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// Nobody took or answered an encrypted message in time.
+    #[error(
+        "no answer from `{endpoint}` within {waited:?}: is the server's key the one it has, and \
+         this client's among those it knows?"
+    )]
+    Unheard {
         /// Who was asked.
         endpoint: String,
         /// For how long.

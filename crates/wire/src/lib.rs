@@ -2,9 +2,10 @@
 //!
 //! [`message`] is plain data; [`native`] turns it into frames and back and describes the protocol
 //! for those who speak it from another language; [`socket`] carries frames over ZeroMQ; [`log`]
-//! keeps what happened.
+//! keeps what happened. Who may take part is proved by keys, made and kept as CURVE's certificates.
 
 mod arrays;
+mod curve;
 mod endpoint;
 mod error;
 pub mod groot;
@@ -20,7 +21,9 @@ pub mod socket;
 #[cfg(test)]
 mod tests;
 mod token;
+mod zap;
 
+pub use curve::{ClientKeys, KeyError, KeyPair, KnownClients, PublicKey, ServerKeys, has_curve};
 pub use endpoint::{SocketError, is_loopback};
 pub use error::WireError;
 pub use keys::{Keys, KeysError, Parts};
@@ -30,5 +33,5 @@ pub use message::{
     Session, Status, Timings, Welcome,
 };
 pub use native::{decode_request, decode_response, encode_request, encode_response};
-pub use socket::{ClientSocket, Incoming, Peer, ServerSocket, Waker};
+pub use socket::{Access, ClientSocket, Incoming, Peer, ServerSocket, Waker};
 pub use token::{Token, TokenError};

@@ -303,6 +303,11 @@ pub enum Request {
     },
     /// Asks how the server fares.
     Status,
+    /// Asks the server to read its run anew, as its training left it by now.
+    Reload {
+        /// The conversation.
+        session: Session,
+    },
     /// Ends a conversation.
     Goodbye {
         /// The conversation.
@@ -327,6 +332,8 @@ pub enum Response {
     },
     /// Answers a question for the status.
     Status(Status),
+    /// Answers a reload, once the first answers come from this model.
+    Reloaded(Model),
     /// Answers a goodbye, and tells every client that the server leaves.
     Goodbye,
 }

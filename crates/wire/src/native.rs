@@ -20,6 +20,8 @@
 //! | `reply` | back | `session`, `seq`, `episode`, `first_tick`, `t_obs_nanos`, `model_hash`, `timings` (microseconds) {`decode`, `queue`, `preprocess`, `infer`, `encode`}, `attention` [{`view`, `tap`}] | `actions` f4 [horizon, dim], `attention.I` f4 [height, width] |
 //! | `ping`, `pong` | both | `seq` | |
 //! | `status` | both | to the server none; back the fields of [`Status`] | |
+//! | `reload` | to the server | `session` | |
+//! | `reloaded` | back | `name`, `hash` | |
 //! | `goodbye` | both | to the server `session` | |
 //! | `error` | back | `code`, `name`, `detail`, `seq` | |
 //!
@@ -32,7 +34,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::arrays::{ArrayMeta, Arrays, AttentionMeta, Packer};
 use crate::error::WireError;
 use crate::message::{
-    ErrorCode, Hello, Infer, Refusal, Reply, Request, Response, Session, Status, Timings, Welcome,
+    ErrorCode, Hello, Infer, Model, Refusal, Reply, Request, Response, Session, Status, Timings,
+    Welcome,
 };
 
 /// The version of this dialect.
@@ -136,6 +139,9 @@ pub fn encode_request(request: &Request) -> Result<Frames, WireError> {
         }
         Request::Ping { seq } => message("ping", &PingHeader { seq: *seq }, Vec::new()),
         Request::Status => message("status", &Nothing {}, Vec::new()),
+        Request::Reload { session } => {
+            message("reload", &SessionHeader { session: *session }, Vec::new())
+        }
         Request::Goodbye { session } => {
             message("goodbye", &SessionHeader { session: *session }, Vec::new())
         }
@@ -178,6 +184,7 @@ pub fn encode_response(response: &Response) -> Result<Frames, WireError> {
         }
         Response::Pong { seq } => message("pong", &PingHeader { seq: *seq }, Vec::new()),
         Response::Status(status) => message("status", status, Vec::new()),
+        Response::Reloaded(model) => message("reloaded", model, Vec::new()),
         Response::Goodbye => message("goodbye", &Nothing {}, Vec::new()),
     }
 }
@@ -207,6 +214,7 @@ pub fn decode_request<F: AsRef<[u8]>>(frames: &[F]) -> Result<Request, WireError
         }
         "ping" => Request::Ping { seq: body::<PingHeader>(header)?.seq },
         "status" => Request::Status,
+        "reload" => Request::Reload { session: body::<SessionHeader>(header)?.session },
         "goodbye" => Request::Goodbye { session: body::<SessionHeader>(header)?.session },
         _ => return Err(WireError::Kind { found: kind }),
     })
@@ -244,6 +252,7 @@ pub fn decode_response<F: AsRef<[u8]>>(frames: &[F]) -> Result<Response, WireErr
         }
         "pong" => Response::Pong { seq: body::<PingHeader>(header)?.seq },
         "status" => Response::Status(body::<Status>(header)?),
+        "reloaded" => Response::Reloaded(body::<Model>(header)?),
         "goodbye" => Response::Goodbye,
         _ => return Err(WireError::Kind { found: kind }),
     })

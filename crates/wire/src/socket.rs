@@ -1,23 +1,35 @@
 //! ZeroMQ sockets for both ends: bounded, never blocking longer than asked.
 //!
-//! There is no encryption yet, so a server listens on this machine alone unless it is told
+//! Without CURVE nothing is encrypted, so a server listens on this machine alone unless it is told
 //! otherwise in so many words.
 
 use std::time::{Duration, Instant};
 
+use crate::curve::{ClientKeys, ServerKeys};
 use crate::endpoint::{SocketError, is_loopback};
 use crate::error::WireError;
 use crate::message::{Request, Response};
 use crate::native::{
     Frames, MAX_BYTES, MAX_FRAMES, decode_response, encode_request, encode_response,
 };
+use crate::zap::Doorkeeper;
 
 /// A connected client, as its server knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Peer(Vec<u8>);
 
+/// A frame as ZeroMQ received it.
+#[derive(Debug)]
+pub struct Frame(zmq::Message);
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A message as a server gets it: who sent it, and its frames if they keep to the bounds.
-pub type Delivery = (Peer, Result<Frames, WireError>);
+pub type Delivery = (Peer, Result<Vec<Frame>, WireError>);
 
 /// What ended a wait.
 #[derive(Debug)]
@@ -86,17 +98,18 @@ impl Wake {
 }
 
 /// All frames of one message; what passes a bound is read and forgotten.
-fn receive_frames(socket: &zmq::Socket) -> zmq::Result<Result<Frames, WireError>> {
-    let (mut frames, mut count, mut bytes) = (Frames::new(), 0, 0);
+fn receive_frames(socket: &zmq::Socket) -> zmq::Result<Result<Vec<Frame>, WireError>> {
+    let (mut frames, mut count, mut bytes) = (Vec::new(), 0, 0);
     loop {
         let frame = socket.recv_msg(zmq::DONTWAIT)?;
         count += 1;
         bytes += frame.len();
         // The identity and the empty frame come on top of what a message may have.
+        let more = frame.get_more();
         if count <= MAX_FRAMES + 2 && bytes <= MAX_BYTES + 256 {
-            frames.push(frame.to_vec());
+            frames.push(Frame(frame));
         }
-        if !frame.get_more() {
+        if !more {
             break;
         }
     }
@@ -111,13 +124,16 @@ fn receive_frames(socket: &zmq::Socket) -> zmq::Result<Result<Frames, WireError>
 }
 
 /// Takes the empty frame off the front.
-fn strip(mut frames: Frames) -> Result<Frames, WireError> {
-    if frames.first().is_some_and(Vec::is_empty) {
+fn strip(mut frames: Vec<Frame>) -> Result<Vec<Frame>, WireError> {
+    if frames.first().is_some_and(|frame| frame.0.is_empty()) {
         frames.remove(0);
         return Ok(frames);
     }
     Err(WireError::Header { detail: "the first frame must be empty".into() })
 }
+
+/// How long a connection may take to say that it speaks ZeroMQ.
+const HANDSHAKE_MILLIS: i32 = 5000;
 
 fn common(socket: &zmq::Socket) -> zmq::Result<()> {
     socket.set_linger(0)?;
@@ -126,11 +142,24 @@ fn common(socket: &zmq::Socket) -> zmq::Result<()> {
     socket.set_heartbeat_timeout(1500)
 }
 
+/// Who may reach a server.
+#[derive(Debug, Clone, Default)]
+pub enum Access {
+    /// Programs on this machine.
+    #[default]
+    Loopback,
+    /// Whoever can reach the endpoint; nothing is encrypted.
+    Plaintext,
+    /// Clients whose keys it knows, from everywhere; all is encrypted.
+    Curve(ServerKeys),
+}
+
 /// The server's end.
 pub struct ServerSocket {
     router: zmq::Socket,
     wake: Wake,
     endpoint: String,
+    _doorkeeper: Option<Doorkeeper>,
 }
 
 impl ServerSocket {
@@ -138,16 +167,25 @@ impl ServerSocket {
     ///
     /// # Errors
     ///
-    /// When the endpoint is malformed or taken, or when other machines could reach it and
-    /// `insecure_plaintext` does not allow that.
-    pub fn bind(endpoint: &str, insecure_plaintext: bool) -> Result<Self, SocketError> {
-        if !is_loopback(endpoint)? && !insecure_plaintext {
+    /// When the endpoint is malformed or taken, or when other machines could reach it and `access`
+    /// does not allow that.
+    pub fn bind(endpoint: &str, access: &Access) -> Result<Self, SocketError> {
+        if !is_loopback(endpoint)? && matches!(access, Access::Loopback) {
             return Err(SocketError::Exposed { endpoint: endpoint.to_owned() });
         }
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
         common(&router)?;
+        let doorkeeper = if let Access::Curve(keys) = access {
+            keys.apply(&router)?;
+            Some(Doorkeeper::start(&context, keys.clients.clone())?)
+        } else {
+            None
+        };
         router.set_router_mandatory(true)?;
+        // Who connects and says nothing is no client.
+        router.set_handshake_ivl(HANDSHAKE_MILLIS)?;
+        router.set_backlog(1024)?;
         router.set_ipv6(endpoint.contains('['))?;
         // Room for the frames of a few messages per client; the server empties it all the time.
         router.set_rcvhwm(4 * MAX_FRAMES as i32)?;
@@ -155,7 +193,8 @@ impl ServerSocket {
         let named = || endpoint.to_owned();
         router.bind(endpoint).map_err(|source| SocketError::Bind { endpoint: named(), source })?;
         let actual = router.get_last_endpoint()?.unwrap_or_else(|_| named());
-        Ok(Self { router, wake: Wake::new(&context)?, endpoint: actual })
+        let wake = Wake::new(&context)?;
+        Ok(Self { router, wake, endpoint: actual, _doorkeeper: doorkeeper })
     }
 
     /// Where it listens.
@@ -230,9 +269,16 @@ impl ServerSocket {
     }
 }
 
-fn dealer(context: &zmq::Context, endpoint: &str) -> Result<zmq::Socket, SocketError> {
+fn dealer(
+    context: &zmq::Context,
+    endpoint: &str,
+    keys: Option<&ClientKeys>,
+) -> Result<zmq::Socket, SocketError> {
     let dealer = context.socket(zmq::DEALER)?;
     common(&dealer)?;
+    if let Some(keys) = keys {
+        keys.apply(&dealer)?;
+    }
     dealer.set_ipv6(endpoint.contains('['))?;
     // Nothing is queued for a server that is not there.
     dealer.set_immediate(true)?;
@@ -250,19 +296,21 @@ pub struct ClientSocket {
     dealer: zmq::Socket,
     wake: Wake,
     endpoint: String,
+    keys: Option<ClientKeys>,
 }
 
 impl ClientSocket {
-    /// Begins to connect; a server that is not there shows when something is sent.
+    /// Begins to connect; a server that is not there, or does not know the key, shows when
+    /// something is sent.
     ///
     /// # Errors
     ///
     /// When the endpoint is malformed.
-    pub fn connect(endpoint: &str) -> Result<Self, SocketError> {
+    pub fn connect(endpoint: &str, keys: Option<ClientKeys>) -> Result<Self, SocketError> {
         is_loopback(endpoint)?;
         let context = zmq::Context::new();
-        let dealer = dealer(&context, endpoint)?;
-        Ok(Self { dealer, wake: Wake::new(&context)?, endpoint: endpoint.to_owned() })
+        let dealer = dealer(&context, endpoint, keys.as_ref())?;
+        Ok(Self { dealer, wake: Wake::new(&context)?, endpoint: endpoint.to_owned(), keys })
     }
 
     /// Connects anew, forgetting what was on its way. Wakers stay valid.
@@ -271,7 +319,7 @@ impl ClientSocket {
     ///
     /// When ZeroMQ has no more sockets.
     pub fn reconnect(&mut self) -> Result<(), SocketError> {
-        self.dealer = dealer(&self.wake.context, &self.endpoint)?;
+        self.dealer = dealer(&self.wake.context, &self.endpoint, self.keys.as_ref())?;
         Ok(())
     }
 
@@ -335,8 +383,13 @@ impl ClientSocket {
         }
     }
 
-    fn timeout(&self, waited: Duration) -> SocketError {
-        SocketError::Timeout { endpoint: self.endpoint.clone(), waited }
+    /// The error of a wait that was too long, with what to look at.
+    pub fn timeout(&self, waited: Duration) -> SocketError {
+        let endpoint = self.endpoint.clone();
+        if self.keys.is_some() {
+            return SocketError::Unheard { endpoint, waited };
+        }
+        SocketError::Timeout { endpoint, waited }
     }
 }
 

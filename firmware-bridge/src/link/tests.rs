@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engraft_core::ActionChunk;
-use engraft_wire::{ServerSocket, decode_request};
+use engraft_wire::{Access, ServerSocket, decode_request};
 
 use super::*;
 use crate::testing;
@@ -63,12 +63,12 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_question_is_answered_and_a_dead_server_is_noticed_and_found_again() {
-    let socket = ServerSocket::bind("tcp://127.0.0.1:*", false).unwrap();
+    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
     let endpoint = socket.endpoint().to_owned();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     let server = thread::spawn(move || serve(&socket, &flag, 1));
-    let link = Link::open(&endpoint, hello(), quick()).unwrap();
+    let link = Link::open(&endpoint, None, hello(), quick()).unwrap();
     assert!(matches!(link.wait(SOON), Some(LinkEvent::Welcome(_))));
     link.ask(ask(4));
     let Some(LinkEvent::Reply { reply, .. }) = link.wait(SOON) else { panic!("no reply") };
@@ -78,7 +78,7 @@ fn a_question_is_answered_and_a_dead_server_is_noticed_and_found_again() {
     stop.store(true, Ordering::Relaxed);
     server.join().unwrap();
     assert!(matches!(link.wait(SOON), Some(LinkEvent::Lost(_))));
-    let socket = ServerSocket::bind(&endpoint, false).unwrap();
+    let socket = ServerSocket::bind(&endpoint, &Access::Loopback).unwrap();
     let flag = Arc::new(AtomicBool::new(false));
     let stop = flag.clone();
     let server = thread::spawn(move || serve(&socket, &stop, 1));
@@ -90,7 +90,7 @@ fn a_question_is_answered_and_a_dead_server_is_noticed_and_found_again() {
 
 #[test]
 fn a_robot_that_does_not_fit_is_refused_with_expected_and_found() {
-    let socket = ServerSocket::bind("tcp://127.0.0.1:*", false).unwrap();
+    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
     let endpoint = socket.endpoint().to_owned();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
@@ -99,7 +99,7 @@ fn a_robot_that_does_not_fit_is_refused_with_expected_and_found() {
     if let Some(spec) = &mut hello.spec {
         spec.views[0].width = 8;
     }
-    let link = Link::open(&endpoint, hello, quick()).unwrap();
+    let link = Link::open(&endpoint, None, hello, quick()).unwrap();
     let Some(LinkEvent::Refused(detail)) = link.wait(SOON) else { panic!("not refused") };
     assert_eq!(detail, "robot mismatch in views.front: expected 4 x 4, found 8 x 4");
     drop(link);
@@ -109,10 +109,46 @@ fn a_robot_that_does_not_fit_is_refused_with_expected_and_found() {
 
 #[test]
 fn nobody_there_is_said_once_and_closing_does_not_hang() {
-    let link = Link::open("tcp://127.0.0.1:9", hello(), quick()).unwrap();
+    let link = Link::open("tcp://127.0.0.1:9", None, hello(), quick()).unwrap();
     assert!(matches!(link.wait(SOON), Some(LinkEvent::Lost(_))));
     assert!(link.wait(Duration::from_millis(900)).is_none());
     let began = Instant::now();
     drop(link);
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn another_model_is_asked_who_it_is_and_its_chunk_is_not_handed_on() {
+    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
+    let endpoint = socket.endpoint().to_owned();
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let server = thread::spawn(move || {
+        let mut welcome = testing::welcome();
+        while !flag.load(Ordering::Relaxed) {
+            let incoming = socket.receive(Duration::from_millis(5)).unwrap();
+            let Incoming::Message((peer, frames)) = incoming else { continue };
+            let response = match decode_request(&frames.unwrap()).unwrap() {
+                Request::Hello(_) => Response::Welcome(welcome.clone()),
+                Request::Infer(infer) => {
+                    welcome.model.hash = "beef".into();
+                    Response::Reply(testing::reply(&welcome, infer.tick, &[0.0; 4]))
+                }
+                _ => continue,
+            };
+            socket.send(&peer, &response).unwrap();
+        }
+    });
+    let link = Link::open(&endpoint, None, hello(), quick()).unwrap();
+    let Some(LinkEvent::Welcome(first)) = link.wait(SOON) else { panic!("no welcome") };
+    assert_eq!(first.model.hash, "cafe");
+    link.ask(ask(4));
+    let Some(LinkEvent::Welcome(second)) = link.wait(SOON) else { panic!("no second welcome") };
+    assert_eq!(second.model.hash, "beef");
+    link.ask(ask(5));
+    let Some(LinkEvent::Reply { reply, .. }) = link.wait(SOON) else { panic!("no reply") };
+    assert_eq!((reply.first_tick, &*reply.model_hash), (5, "beef"));
+    drop(link);
+    stop.store(true, Ordering::Relaxed);
+    server.join().unwrap();
 }

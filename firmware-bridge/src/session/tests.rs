@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use engraft_core::ActionChunk;
 use engraft_wire::{
-    Hello, Incoming, Reply, Request, Response, ServerSocket, decode_request, read_log,
+    Access, Hello, Incoming, Reply, Request, Response, ServerSocket, decode_request, read_log,
 };
 
 use super::*;
@@ -24,7 +24,7 @@ struct Server {
 
 impl Server {
     fn start(answers: usize) -> Self {
-        let socket = ServerSocket::bind("tcp://127.0.0.1:*", false).unwrap();
+        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
         let endpoint = socket.endpoint().to_owned();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
@@ -80,7 +80,7 @@ fn session<'a>(server: &Server, pace: Pace, stop: &'a AtomicBool) -> Session<'a,
     Session {
         arm: SimArm::new(Joint::new()),
         controller: Controller::new(testing::spec(), limits, config).unwrap(),
-        link: Link::open(&server.endpoint, hello, quick).unwrap(),
+        link: Link::open(&server.endpoint, None, hello, quick).unwrap(),
         pace,
         recorder: None,
         stop,

@@ -1,6 +1,7 @@
 //! A server without a model behind it, and plain connections before it.
 
 use engraft_core::{Dimension, RobotSpec};
+use engraft_wire::Model;
 
 use super::*;
 
@@ -17,13 +18,15 @@ fn listen(max_clients: usize, token: Option<Token>) -> (Web, Arc<Room>) {
     let desk = Desk {
         keys: Keys::of(&contract),
         contract,
-        model: Model { name: "none".into(), hash: "0".into() },
         token,
         room: room.clone(),
-        stats: Arc::new(Stats::new(None)),
+        stats: Arc::new(Stats::new(
+            Arc::new(Model { name: "none".into(), hash: "0".into() }),
+            None,
+        )),
         max_clients,
     };
-    (Web::listen("127.0.0.1:0", false, desk).unwrap(), room)
+    (Web::listen("127.0.0.1:0", &Access::Loopback, desk).unwrap(), room)
 }
 
 /// The whole answer to a request.
@@ -134,13 +137,16 @@ fn other_machines_are_kept_out_unless_told_otherwise() {
             horizon: 1,
         }),
         keys: Keys { views: vec![], state: vec![], action: vec![], num_frames: 1, horizon: 1 },
-        model: Model { name: "none".into(), hash: "0".into() },
         token: None,
         room: Arc::default(),
-        stats: Arc::new(Stats::new(None)),
+        stats: Arc::new(Stats::new(
+            Arc::new(Model { name: "none".into(), hash: "0".into() }),
+            None,
+        )),
         max_clients: 1,
     };
-    let refused = |address: &str| Web::listen(address, false, desk()).err().unwrap().to_string();
+    let refused =
+        |address: &str| Web::listen(address, &Access::Loopback, desk()).err().unwrap().to_string();
     assert!(refused("0.0.0.0:0").contains("insecure"), "{}", refused("0.0.0.0:0"));
     assert!(refused(&address).contains("cannot listen on"), "{}", refused(&address));
 }

@@ -1,0 +1,134 @@
+//! Another model in place of the one that answers, without a request lost.
+//!
+//! A thread reads it, tries it out and hands it to the model thread, which goes on with it between
+//! two requests; until then the old one answers.
+
+use std::sync::Arc;
+use std::thread;
+
+use engraft_wire::{Contract, ErrorCode, Model, Peer, Response, Session};
+use tracing::{info, warn};
+
+use crate::config::ServeError;
+use crate::model::warm_up;
+use crate::predictor::{PredictError, Predictor};
+use crate::server::{Event, Server};
+
+/// What reads a model anew.
+pub(crate) type Loader = Box<dyn FnMut() -> Result<Box<dyn Predictor>, PredictError> + Send>;
+
+/// Whether a model may be replaced, and who waits for it.
+pub(crate) enum Reloading {
+    /// Nobody said how.
+    No,
+    /// When a client asks.
+    Ready(Loader),
+    /// For this client.
+    Underway(Peer),
+}
+
+/// A model that was read and tried out, or why there is none; and what reads the next.
+pub(crate) struct Loaded {
+    loader: Loader,
+    model: Result<Box<dyn Predictor>, PredictError>,
+}
+
+/// Whether a model can take the place of one with this contract.
+fn fits(expected: &Contract, found: &Contract) -> Result<(), PredictError> {
+    let spec = found.spec.check(&expected.spec).map_err(|error| error.to_string());
+    let counts = |contract: &Contract| (contract.num_frames, contract.horizon);
+    let (wanted, got) = (counts(expected), counts(found));
+    let same = if wanted == got {
+        Ok(())
+    } else {
+        Err(format!(
+            "expected {} frames and {} actions, found {} and {}",
+            wanted.0, wanted.1, got.0, got.1
+        ))
+    };
+    spec.and(same).map_err(|detail| {
+        PredictError(format!("the run now needs another robot, so it is not taken: {detail}"))
+    })
+}
+
+impl Server {
+    /// Lets clients ask for another model, which `loader` reads; one whose contract is another is
+    /// not taken.
+    #[must_use]
+    pub fn reload_with(
+        mut self,
+        loader: impl FnMut() -> Result<Box<dyn Predictor>, PredictError> + Send + 'static,
+    ) -> Self {
+        self.reloading = Reloading::Ready(Box::new(loader));
+        self
+    }
+
+    /// Begins to read the model anew.
+    pub(crate) fn reload(&mut self, peer: &Peer, session: Session) -> Result<(), ServeError> {
+        if self.clients.get(peer).is_none_or(|client| client.session != session) {
+            let objection = (ErrorCode::NoSession, "this session is unknown: say hello".into());
+            return self.refuse(peer, objection, None);
+        }
+        let before = std::mem::replace(&mut self.reloading, Reloading::Underway(peer.clone()));
+        let mut loader = match before {
+            Reloading::Ready(loader) => loader,
+            other => {
+                let objection = if let Reloading::No = other {
+                    let detail = "no client may change the model: start with --allow-reload";
+                    (ErrorCode::BadFrame, detail.to_owned())
+                } else {
+                    (ErrorCode::Busy, "the model is being read anew already".into())
+                };
+                self.reloading = other;
+                return self.refuse(peer, objection, None);
+            }
+        };
+        info!("reading the run anew");
+        let (sender, waker) = (self.sender.clone(), self.socket.waker()?);
+        let (contract, times) = (self.contract.clone(), self.config.warm_up);
+        let read = move || {
+            let model = loader().and_then(|mut model| {
+                fits(&contract, &model.contract())?;
+                warm_up(&mut *model, &contract, times)?;
+                Ok(model)
+            });
+            // A server that is gone needs no model.
+            let _ = sender.send(Event::Loaded(Loaded { loader, model }));
+            waker.wake();
+        };
+        thread::Builder::new().name("reload".into()).spawn(read).map_err(ServeError::Thread)?;
+        Ok(())
+    }
+
+    /// Hands a model that was read to the model thread, or says why there is none.
+    pub(crate) fn loaded(&mut self, Loaded { loader, model }: Loaded) -> Result<(), ServeError> {
+        match model {
+            Ok(model) => {
+                // The answer follows once it is at work.
+                self.loader = Some(loader);
+                self.room.swap(model);
+                Ok(())
+            }
+            Err(PredictError(detail)) => {
+                warn!(detail, "the run was not taken, the model before goes on");
+                let before = std::mem::replace(&mut self.reloading, Reloading::Ready(loader));
+                let Reloading::Underway(peer) = before else { return Ok(()) };
+                self.refuse(&peer, (ErrorCode::Internal, detail), None)
+            }
+        }
+    }
+
+    /// Tells who asked for it that another model is at work.
+    pub(crate) fn swapped(&mut self, model: &Arc<Model>) -> Result<(), ServeError> {
+        info!(model = model.name, hash = model.hash, "another model answers");
+        self.stats.set_model(model.clone());
+        let ready = self.loader.take().map_or(Reloading::No, Reloading::Ready);
+        let before = std::mem::replace(&mut self.reloading, ready);
+        let Reloading::Underway(peer) = before else { return Ok(()) };
+        self.socket.send(&peer, &Response::Reloaded(Model::clone(model)))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
