@@ -35,7 +35,7 @@ pub(crate) struct Loaded {
 
 /// Whether a model can take the place of one with this contract.
 fn fits(expected: &Contract, found: &Contract) -> Result<(), PredictError> {
-    let spec = found.spec.check(&expected.spec).map_err(|error| error.to_string());
+    let spec = expected.spec.check(&found.spec).map_err(|error| error.to_string());
     let counts = |contract: &Contract| (contract.num_frames, contract.horizon);
     let (wanted, got) = (counts(expected), counts(found));
     let same = if wanted == got {
@@ -125,8 +125,7 @@ impl Server {
         let ready = self.loader.take().map_or(Reloading::No, Reloading::Ready);
         let before = std::mem::replace(&mut self.reloading, ready);
         let Reloading::Underway(peer) = before else { return Ok(()) };
-        self.socket.send(&peer, &Response::Reloaded(Model::clone(model)))?;
-        Ok(())
+        self.send(&peer, &Response::Reloaded(Model::clone(model)))
     }
 }
 

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use engraft_wire::{
     Contract, ErrorCode, Hello, Incoming, Infer, Keys, Model, Peer, Refusal, Reply, Request,
-    Response, ServerSocket, Session, Status, Welcome, WireError, encode_response, groot, native,
+    Response, ServerSocket, Session, SocketError, Status, Welcome, WireError, encode_response,
+    groot, native,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::check::{self, Objection};
 use crate::config::{ServeError, ServerConfig};
@@ -248,9 +249,13 @@ impl Server {
         }
     }
 
-    /// A client that is not there any more is no trouble of ours.
-    fn send(&mut self, peer: &Peer, response: &Response) -> Result<(), ServeError> {
-        self.socket.send(peer, response)?;
+    /// A client that is not there any more is no trouble of ours, nor is one whose answer does not
+    /// fit into a message.
+    pub(crate) fn send(&mut self, peer: &Peer, response: &Response) -> Result<(), ServeError> {
+        match self.socket.send(peer, response) {
+            Err(SocketError::Wire(error)) => warn!(%error, "an answer cannot be sent"),
+            sent => drop(sent?),
+        }
         Ok(())
     }
 

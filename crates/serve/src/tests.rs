@@ -362,3 +362,28 @@ fn without_the_token_nobody_is_welcome() {
         assert_eq!(running.join().unwrap().refused, 2);
     });
 }
+
+#[test]
+fn no_message_ends_the_server_however_long_its_names() {
+    let server = Running::start(4, 0, 4);
+    let endpoint = &server.endpoint;
+    let (honest, session) = server.client();
+    let context = zmq::Context::new();
+    let attacker = context.socket(zmq::DEALER).unwrap();
+    attacker.set_linger(0).unwrap();
+    attacker.set_rcvtimeo(20_000).unwrap();
+    attacker.connect(endpoint).unwrap();
+    // The longest kind that fits a header, once in each dialect.
+    for head in [&b"\x82\xa1v\x01\xa1t"[..], &b"\x82\xa4data\x80\xa8endpoint"[..]] {
+        let name = vec![b'x'; 65_500];
+        let mut header = head.to_vec();
+        header.push(0xda);
+        header.extend_from_slice(&(name.len() as u16).to_be_bytes());
+        header.extend_from_slice(&name);
+        attacker.send_multipart([Vec::new(), header], 0).unwrap();
+        let answer = attacker.recv_multipart(0).unwrap();
+        assert!(answer.iter().map(Vec::len).sum::<usize>() < 8192, "the refusal is short");
+    }
+    let answer = honest.ask(&infer(session, 1, stack(0.5)), SOON).unwrap();
+    assert!(matches!(answer, Response::Reply(_)));
+}

@@ -1,8 +1,20 @@
 //! Why bytes are not a message, or a message cannot become bytes.
 
+use std::fmt;
+
 use crate::message::ErrorCode;
 
+/// Bytes of a name that came with a message, as an error tells it.
+const MAX_NAME: usize = 256;
+/// Bytes of a detail.
+const MAX_DETAIL: usize = 1024;
+/// Sides of a shape.
+const MAX_SIDES: usize = 16;
+
 /// Why bytes are not a message, or a message cannot become bytes.
+///
+/// What is told of a message is cut short where it is long: it is told to who sent it, in a header
+/// that has no more room than theirs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
@@ -17,7 +29,7 @@ pub enum WireError {
         found: usize,
     },
     /// The header cannot be read.
-    #[error("unreadable header: {detail}")]
+    #[error("unreadable header: {}", cut(detail, MAX_DETAIL))]
     Header {
         /// What is wrong with it.
         detail: String,
@@ -31,7 +43,7 @@ pub enum WireError {
         found: u64,
     },
     /// The header names no message that goes this way.
-    #[error("unknown message kind `{found}`")]
+    #[error("unknown message kind `{}`", name(found))]
     Kind {
         /// The name.
         found: String,
@@ -45,7 +57,7 @@ pub enum WireError {
         found: usize,
     },
     /// An array has an element type that does not belong there.
-    #[error("array `{array}` has dtype {found}, expected {expected}")]
+    #[error("array `{}` has dtype {}, expected {expected}", name(array), name(found))]
     Dtype {
         /// Its name.
         array: String,
@@ -55,7 +67,7 @@ pub enum WireError {
         found: String,
     },
     /// An array has a shape that does not belong there.
-    #[error("array `{array}` has shape {found:?}, expected {expected}")]
+    #[error("array `{}` has shape {}, expected {expected}", name(array), Sides(found))]
     Shape {
         /// Its name.
         array: String,
@@ -65,7 +77,7 @@ pub enum WireError {
         found: Vec<usize>,
     },
     /// An array does not have the bytes that its shape needs.
-    #[error("array `{array}` of shape {shape:?} does not have {found} byte(s)")]
+    #[error("array `{}` of shape {} does not have {found} byte(s)", name(array), Sides(shape))]
     Length {
         /// Its name.
         array: String,
@@ -75,7 +87,7 @@ pub enum WireError {
         found: usize,
     },
     /// An array is not written as arrays are.
-    #[error("array `{array}`: {detail}")]
+    #[error("array `{}`: {}", name(array), cut(detail, MAX_DETAIL))]
     Array {
         /// Its name.
         array: String,
@@ -83,7 +95,7 @@ pub enum WireError {
         detail: String,
     },
     /// An array that the message needs is not there.
-    #[error("array `{array}` is missing")]
+    #[error("array `{}` is missing", name(array))]
     Missing {
         /// Its name.
         array: String,
@@ -101,6 +113,44 @@ impl WireError {
             Self::Version { .. } => ErrorCode::BadVersion,
             Self::Dtype { .. } => ErrorCode::BadDtype,
             Self::Shape { .. } | Self::Length { .. } | Self::Missing { .. } => ErrorCode::BadShape,
+        }
+    }
+}
+
+/// A text of at most so many bytes; a longer one's beginning, and dots.
+pub(crate) fn cut(text: &str, most: usize) -> Cut<'_> {
+    let whole = text.len() <= most;
+    let len = if whole { text.len() } else { text.floor_char_boundary(most - 3) };
+    Cut { text: &text[..len], whole }
+}
+
+/// See [`cut`].
+pub(crate) struct Cut<'a> {
+    text: &'a str,
+    whole: bool,
+}
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)?;
+        if self.whole { Ok(()) } else { f.write_str("...") }
+    }
+}
+
+fn name(text: &str) -> Cut<'_> {
+    cut(text, MAX_NAME)
+}
+
+/// A shape, its first sides alone where it has many.
+struct Sides<'a>(&'a [usize]);
+
+impl fmt::Display for Sides<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..MAX_SIDES) {
+            Some(first) if first.len() < self.0.len() => {
+                write!(f, "{first:?} and {} more", self.0.len() - first.len())
+            }
+            _ => write!(f, "{:?}", self.0),
         }
     }
 }

@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::{ArrayMeta, Arrays, AttentionMeta, Packer};
 use crate::error::WireError;
-use crate::native::{body, header, value};
+use crate::native::{at_most, body, header, value};
 
 /// How a log begins.
 pub const MAGIC: &[u8; 16] = b"engraft-rollout1";
 /// Bytes that a record may have.
 const MAX_RECORD_BYTES: usize = 64 << 20;
+/// Parts that a record may have, its header included.
+const MAX_PARTS: usize = 1024;
 
 /// Why a log cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +182,7 @@ impl<W: Write> LogWriter<W> {
     }
 
     fn record(&mut self, entry: &Entry<'_>, arrays: Vec<Vec<u8>>) -> Result<(), LogError> {
+        at_most("parts of a record", MAX_PARTS, arrays.len() + 1)?;
         let mut record = vec![0; 8];
         for part in std::iter::once(header(entry)?).chain(arrays) {
             record.extend((part.len() as u32).to_le_bytes());
@@ -212,30 +215,41 @@ pub struct Recording {
 ///
 /// When the file cannot be read, is something else, or a whole record of it makes no sense.
 pub fn read_log(path: &Path) -> Result<Recording, LogError> {
-    let failed = |source| LogError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let mut source = BufReader::new(file);
-    let mut magic = Vec::new();
-    source.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(failed)?;
-    if !MAGIC.starts_with(&magic) {
-        return Err(LogError::Magic { path: path.to_owned() });
-    }
-    let mut recording = Recording { rollouts: Vec::new(), whole: magic.len() == MAGIC.len() };
-    if !recording.whole {
-        return Ok(recording);
-    }
-    for record in 0.. {
-        match next(&mut source).map_err(failed)? {
-            Next::End => break,
-            Next::Torn => {
-                recording.whole = false;
-                break;
-            }
-            Next::Payload(payload) => take(&mut recording.rollouts, &payload)
-                .map_err(|source| LogError::Record { record, source })?,
+    let file =
+        File::open(path).map_err(|source| LogError::Read { path: path.to_owned(), source })?;
+    Recording::read(BufReader::new(file), path)
+}
+
+impl Recording {
+    /// Reads a log from where it is not a file; errors call it `path`.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`read_log`].
+    pub fn read(mut source: impl Read, path: &Path) -> Result<Self, LogError> {
+        let failed = |source| LogError::Read { path: path.to_owned(), source };
+        let mut magic = Vec::new();
+        source.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(failed)?;
+        if !MAGIC.starts_with(&magic) {
+            return Err(LogError::Magic { path: path.to_owned() });
         }
+        let mut recording = Self { rollouts: Vec::new(), whole: magic.len() == MAGIC.len() };
+        if !recording.whole {
+            return Ok(recording);
+        }
+        for record in 0.. {
+            match next(&mut source).map_err(failed)? {
+                Next::End => break,
+                Next::Torn => {
+                    recording.whole = false;
+                    break;
+                }
+                Next::Payload(payload) => take(&mut recording.rollouts, &payload)
+                    .map_err(|source| LogError::Record { record, source })?,
+            }
+        }
+        Ok(recording)
     }
-    Ok(recording)
 }
 
 enum Next {
@@ -268,6 +282,7 @@ fn parts(mut payload: &[u8]) -> Result<Vec<&[u8]>, WireError> {
         let len = u32::from_le_bytes(*len) as usize;
         let (part, rest) = rest.split_at_checked(len).ok_or_else(torn)?;
         parts.push(part);
+        at_most("parts of a record", MAX_PARTS, parts.len())?;
         payload = rest;
     }
     Ok(parts)

@@ -11,14 +11,21 @@ use crate::native::at_most;
 /// The entries of a map, in their order.
 pub(crate) type Map<'a> = [(ValueRef<'a>, ValueRef<'a>)];
 
-/// How many values a foreign message may hold, those within others included.
-const MAX_VALUES: usize = 4096;
-/// How deep maps and arrays may be nested in it.
-const MAX_DEPTH: usize = 16;
+/// What a message of one value may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// How many values, those within others included.
+    pub(crate) values: usize,
+    /// How deep maps and arrays may be nested.
+    pub(crate) depth: usize,
+}
+
+/// Of a message of another stack.
+const FOREIGN: Bounds = Bounds { values: 4096, depth: 16 };
 
 /// The value that a message is; its text and bytes are borrowed.
 pub(crate) fn read(bytes: &[u8]) -> Result<ValueRef<'_>, WireError> {
-    check(bytes)?;
+    check(bytes, FOREIGN)?;
     let mut rest = bytes;
     rmpv::decode::read_value_ref(&mut rest)
         .map_err(|error| WireError::Header { detail: error.to_string() })
@@ -67,7 +74,7 @@ pub(crate) fn bytes(value: &Value) -> Vec<u8> {
 }
 
 /// Whether `bytes` are one msgpack value, whole, with nothing behind it, and within bounds.
-fn check(bytes: &[u8]) -> Result<(), WireError> {
+pub(crate) fn check(bytes: &[u8], most: Bounds) -> Result<(), WireError> {
     let mut rest = bytes;
     // How many values are still to come at each level.
     let mut open = vec![1_usize];
@@ -79,13 +86,13 @@ fn check(bytes: &[u8]) -> Result<(), WireError> {
         }
         *left -= 1;
         count += 1;
-        at_most("values of a message", MAX_VALUES, count)?;
+        at_most("values of a message", most.values, count)?;
         let (payload, children) = extent(&mut rest)?;
         take(&mut rest, payload)?;
         if children > 0 {
-            at_most("values of a message", MAX_VALUES, children)?;
+            at_most("values of a message", most.values, children)?;
             open.push(children);
-            at_most("nested maps of a message", MAX_DEPTH, open.len() - 1)?;
+            at_most("nested maps of a message", most.depth, open.len() - 1)?;
         }
     }
     if rest.is_empty() {
@@ -140,6 +147,10 @@ fn extent(rest: &mut &[u8]) -> Result<(usize, usize), WireError> {
 mod tests {
     use super::*;
 
+    fn check(bytes: &[u8]) -> Result<(), WireError> {
+        super::check(bytes, FOREIGN)
+    }
+
     #[test]
     fn every_kind_of_value_is_counted_to_its_end() {
         let text = |len: usize| Value::from("x".repeat(len));
@@ -184,7 +195,7 @@ mod tests {
         assert!(check(&[0xdd, 0xff, 0xff, 0xff, 0xff, 0xc0]).is_err());
         assert!(check(&[0xdf, 0xff, 0xff, 0xff, 0xff, 0xc0]).is_err());
         assert!(check(&[0x91; 100]).unwrap_err().to_string().contains("nested"));
-        let many = bytes(&Value::Array(vec![Value::Nil; MAX_VALUES]));
+        let many = bytes(&Value::Array(vec![Value::Nil; FOREIGN.values]));
         assert!(check(&many).unwrap_err().to_string().contains("values"));
         assert!(check(&[0xc1]).is_err() && check(&[]).is_err());
     }

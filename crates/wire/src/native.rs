@@ -25,18 +25,20 @@
 //! | `goodbye` | both | to the server `session` | |
 //! | `error` | back | `code`, `name`, `detail`, `seq` | |
 //!
-//! Bounds: [`MAX_HEADER_BYTES`], [`MAX_FRAMES`], [`MAX_BYTES`], [`MAX_DEPTH`]. Reading never
-//! panics and never reserves more than it was given.
+//! Bounds: [`MAX_HEADER_BYTES`], [`MAX_FRAMES`], [`MAX_BYTES`], [`MAX_DEPTH`], [`MAX_VALUES`],
+//! [`MAX_DETAIL_BYTES`]. Reading never panics, and takes at most four times the memory of the
+//! message and 1 MiB.
 
 use rmpv::Value;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::arrays::{ArrayMeta, Arrays, AttentionMeta, Packer};
-use crate::error::WireError;
+use crate::error::{WireError, cut};
 use crate::message::{
     ErrorCode, Hello, Infer, Model, Refusal, Reply, Request, Response, Session, Status, Timings,
     Welcome,
 };
+use crate::msgpack::{self, Bounds};
 
 /// The version of this dialect.
 pub const VERSION: u64 = 1;
@@ -48,6 +50,10 @@ pub const MAX_BYTES: usize = 16 << 20;
 pub const MAX_FRAMES: usize = 32;
 /// Maps and arrays that may be nested in a header.
 pub const MAX_DEPTH: usize = 8;
+/// Values that a header may hold, those within others and the names of fields included.
+pub const MAX_VALUES: usize = 8192;
+/// Bytes of a refusal's words; what is longer is cut.
+pub const MAX_DETAIL_BYTES: usize = 4096;
 
 /// The frames of a message, header first, without the empty one.
 pub type Frames = Vec<Vec<u8>>;
@@ -177,7 +183,7 @@ pub fn encode_response(response: &Response) -> Result<Frames, WireError> {
             let header = ErrorHeader {
                 code: refusal.code.number(),
                 name: refusal.code.name().to_owned(),
-                detail: refusal.detail.clone(),
+                detail: cut(&refusal.detail, MAX_DETAIL_BYTES).to_string(),
                 seq: refusal.seq,
             };
             message("error", &header, Vec::new())
@@ -268,9 +274,12 @@ fn message<B: Serialize>(kind: &str, body: &B, arrays: Frames) -> Result<Frames,
     Ok(frames)
 }
 
-/// Plain data as a msgpack map.
+/// Plain data as a msgpack map that [`value`] reads.
 pub(crate) fn header<B: Serialize>(body: &B) -> Result<Vec<u8>, WireError> {
-    rmp_serde::to_vec_named(body).map_err(|error| WireError::Header { detail: error.to_string() })
+    let header = rmp_serde::to_vec_named(body)
+        .map_err(|error| WireError::Header { detail: error.to_string() })?;
+    fits(&header)?;
+    Ok(header)
 }
 
 /// Plain data out of a msgpack map.
@@ -290,28 +299,19 @@ fn bounds<F: AsRef<[u8]>>(frames: &[F]) -> Result<(), WireError> {
     at_most("bytes of a message", MAX_BYTES, frames.iter().map(|frame| frame.as_ref().len()).sum())
 }
 
-/// One msgpack value that fills its bytes and is not nested too deep.
+/// One msgpack value that fills its bytes, is not nested too deep and holds not too much.
 pub(crate) fn value(bytes: &[u8]) -> Result<Value, WireError> {
+    // Counted before it is built: a byte of a header may be forty in a program.
+    fits(bytes)?;
     let mut rest = bytes;
-    // The reader counts a map and its entries as two levels each, and a string as two more.
-    let value = rmpv::decode::read_value_with_max_depth(&mut rest, 2 * MAX_DEPTH + 4)
-        .map_err(|error| WireError::Header { detail: error.to_string() })?;
-    if !rest.is_empty() {
-        let detail = format!("{} byte(s) follow the map", rest.len());
-        return Err(WireError::Header { detail });
-    }
-    at_most("nested maps of a header", MAX_DEPTH, depth(&value))?;
-    Ok(value)
+    rmpv::decode::read_value(&mut rest)
+        .map_err(|error| WireError::Header { detail: error.to_string() })
 }
 
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(all) => 1 + all.iter().map(depth).max().unwrap_or(0),
-        Value::Map(all) => {
-            1 + all.iter().map(|(key, value)| depth(key).max(depth(value))).max().unwrap_or(0)
-        }
-        _ => 0,
-    }
+/// Whether bytes are one value within the bounds of a header.
+fn fits(header: &[u8]) -> Result<(), WireError> {
+    at_most("bytes of a header", MAX_HEADER_BYTES, header.len())?;
+    msgpack::check(header, Bounds { values: MAX_VALUES, depth: MAX_DEPTH })
 }
 
 /// The kind of a message, its header and its arrays.

@@ -6,6 +6,8 @@
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// The header is padded so that values begin at a multiple of this.
 const ALIGN: usize = 64;
+/// Axes that NumPy's arrays have at most.
+const MAX_AXES: usize = 64;
 
 /// A file that was taken apart.
 #[derive(Debug, PartialEq)]
@@ -50,6 +52,10 @@ pub(crate) fn parse(file: &[u8]) -> Result<Npy<'_>, String> {
     let sides = after("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')'));
     let (sides, _) = sides.ok_or("`shape` of its .npy header is no tuple")?;
     let sides = sides.split(',').map(str::trim).filter(|side| !side.is_empty());
+    // A side is eight bytes in a program and may be two in a file.
+    if sides.clone().nth(MAX_AXES).is_some() {
+        return Err(format!("`shape` of its .npy header has more than {MAX_AXES} axes"));
+    }
     let shape = sides.map(str::parse).collect::<Result<_, _>>();
     let shape = shape.map_err(|_| "`shape` of its .npy header is no tuple of whole numbers")?;
     Ok(Npy { dtype: dtype.into(), shape, fortran, bytes })
@@ -102,6 +108,9 @@ mod tests {
         assert!(error(records).contains("records"));
         assert!(error("{'descr': '<f4', 'fortran_order': 1, 'shape': (1,)}").contains("no truth"));
         assert!(error("{'descr': '<f4', 'fortran_order': True, 'shape': (-1,)}").contains("whole"));
+        let many = "1,".repeat(MAX_AXES + 1);
+        let many = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({many})}}");
+        assert!(error(&many).contains("more than 64 axes"));
         assert!(parse(b"\x93NUMPY\x09\0\0\0").unwrap_err().contains("version"));
         assert!(parse(b"PK").unwrap_err().contains("no .npy"));
     }

@@ -319,3 +319,46 @@ fn a_flipped_bit_ends_the_log_before_it() {
     fs::write(&path, "something else").unwrap();
     assert!(read_log(&path).unwrap_err().to_string().starts_with("this is no rollout log"));
 }
+
+#[test]
+fn a_refusal_is_told_however_long_what_it_refuses_is() {
+    let long = "x".repeat(MAX_HEADER_BYTES - 16);
+    // {"v": 1, "t": "xxx..."}: the longest kind that a header can name.
+    let mut header = b"\x82\xa1v\x01\xa1t\xda".to_vec();
+    header.extend((long.len() as u16).to_be_bytes());
+    header.extend(long.bytes());
+    let error = decode_request(&[header]).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BadFrame);
+    assert!(error.to_string().len() < 300 && error.to_string().ends_with("...`"), "{error}");
+    // An array of so many axes that their digits are longer than a header.
+    let mut header = b"\x85\xa1v\x01\xa1t\xa5infer\xa7session\xc4\x10".to_vec();
+    header.extend([0; 16]);
+    header.extend(b"\xa3seq\x01\xa6arrays\x91\x83\xa1k\xa7proprio\xa1d\xa2f4\xa1s\xdc\x1f\0");
+    header.extend([0x7f; 0x1f00]);
+    let error = decode_request(&[header, Vec::new()]).unwrap_err().to_string();
+    assert!(error.contains("and 7920 more does not have 0 byte(s)"), "{error}");
+    // Words of any other origin, cut where a character begins.
+    let refusal = |detail: &str| {
+        let detail = detail.to_owned();
+        let refusal = Refusal { code: ErrorCode::ContractMismatch, detail, seq: None };
+        let frames = encode_response(&Response::Error(refusal)).unwrap();
+        let Response::Error(refusal) = decode_response(&frames).unwrap() else { panic!() };
+        refusal.detail
+    };
+    let told = refusal(&"é".repeat(100_000));
+    assert!((4093..=MAX_DETAIL_BYTES).contains(&told.len()) && told.ends_with("é..."), "{told}");
+    assert_eq!(refusal(&told), told);
+}
+
+#[test]
+fn a_header_of_very_many_values_is_not_built() {
+    let header = |count: u16| {
+        let mut bytes = vec![0xdc];
+        bytes.extend(count.to_be_bytes());
+        bytes.extend(vec![0xc0; usize::from(count)]);
+        value(&bytes).map(drop)
+    };
+    assert!(header(MAX_VALUES as u16 - 1).is_ok());
+    let error = header(MAX_VALUES as u16).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::TooLarge);
+}
