@@ -190,7 +190,7 @@ def judge(endpoint, requests):
     client.send_raw([msgpack.packb({"v": 1, "t": "launch"})])
     refused(client.receive(), "BAD_FRAME")
     client.send_raw([b"\x91" * 1000 + b"\xc0"])
-    refused(client.receive(), "BAD_FRAME")
+    refused(client.receive(), "TOO_LARGE")
     client.send_raw([bytes(70_000)])
     refused(client.receive(), "TOO_LARGE")
     client.send_raw([msgpack.packb({"v": 1, "t": "ping"})] + [b""] * 40)
