@@ -5,7 +5,8 @@ use crate::support::{Lab, RECIPE};
 #[test]
 fn every_verb_has_help() {
     let lab = Lab::new();
-    let verbs = "quickstart weights data record train eval import predict serve bridge view";
+    let verbs = "quickstart weights data record train eval import predict serve status reload keys \
+                 bridge view";
     for verb in verbs.split(' ') {
         let help = lab.succeed(&format!("{verb} --help"));
         assert!(help.contains("Usage: engraft"), "{verb}: {help}");
@@ -25,6 +26,38 @@ fn what_is_not_there_is_named_with_what_to_type_next() {
     assert!(error.contains("expected a dataset, a run or a rollout log"), "{error}");
     let error = lab.fail("weights pull no-such-network");
     assert!(error.contains("efficientnet-lite0") && error.contains("no-such-network"), "{error}");
+}
+
+#[test]
+fn a_server_is_not_exposed_by_mistake_and_one_that_is_not_there_is_named() {
+    let lab = Lab::new();
+    let error = lab.fail("status tcp://127.0.0.1:9");
+    assert!(error.contains("no answer from `tcp://127.0.0.1:9`"), "{error}");
+    let error = lab.fail("reload localhost");
+    assert!(error.contains("expected tcp://HOST:PORT"), "{error}");
+    lab.record(2);
+    lab.write("recipe.toml", RECIPE);
+    lab.succeed("train recipe.toml --data data --out run --plain --steps 1");
+    let error = lab.fail("serve run --bind tcp://*:5555");
+    assert!(error.contains("--curve-key") && error.contains("--insecure-plaintext"), "{error}");
+}
+
+#[test]
+fn keys_are_made_where_zeromq_has_curve_and_elsewhere_asking_for_them_fails_at_once() {
+    let lab = Lab::new();
+    if !engraft_wire::has_curve() {
+        for words in ["keys new robot", "status --server-key a.key --client-key b.key_secret"] {
+            let error = lab.fail(words);
+            assert!(error.contains("crates/wire/system-zmq.toml"), "{error}");
+        }
+        return;
+    }
+    let made = lab.succeed("keys new robot");
+    assert_eq!(made, "robot.key\nrobot.key_secret\n");
+    let shown = lab.succeed("keys show robot.key");
+    assert!(shown.ends_with("  robot.key\n") && shown.len() == 40 + 12, "{shown}");
+    assert!(lab.fail("keys new robot").contains("robot.key_secret"));
+    assert!(lab.fail("keys show nowhere.key").contains("nowhere.key"));
 }
 
 #[test]

@@ -118,18 +118,33 @@ fn terminate(process: u32) {
     assert!(status.unwrap().success());
 }
 
-/// Serves `run` in one process and drives the arm from another.
+/// Serves `run` in one process and drives the arm from another, with a newer run in its place.
 fn serve_and_drive(lab: &Lab) {
+    let log = fs::File::create(lab.path().join("serve.jsonl")).unwrap();
     let mut server = lab
-        .command("serve run --bind tcp://127.0.0.1:*")
+        .command("serve run --bind tcp://127.0.0.1:* --allow-reload --json")
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(log)
         .spawn()
         .unwrap();
     let mut line = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let endpoint = line.trim_end().rsplit(' ').next().unwrap().to_owned();
     assert!(endpoint.starts_with("tcp://127.0.0.1:"), "{line:?}");
+
+    let status = format!("status {endpoint} --json");
+    let hash = |told: &str| {
+        let status: Value = serde_json::from_str(told).unwrap();
+        status["status"]["model"]["hash"].as_str().unwrap().to_owned()
+    };
+    let before = hash(&lab.succeed(&status));
+    lab.succeed("train recipe.toml --data data --out newer --plain --steps 41");
+    fs::rename(lab.path().join("run"), lab.path().join("older")).unwrap();
+    let error = lab.fail(&format!("reload {endpoint}"));
+    assert!(error.contains("the policy server refuses: INTERNAL"), "{error}");
+    fs::rename(lab.path().join("newer"), lab.path().join("run")).unwrap();
+    assert!(lab.succeed(&format!("reload {endpoint}")).contains("answers now"));
+    assert_ne!(hash(&lab.succeed(&status)), before, "the newer run answers");
 
     let drive =
         format!("bridge --policy {endpoint} --fast --split heldout --log rollout.log --json");
@@ -139,4 +154,12 @@ fn serve_and_drive(lab: &Lab) {
 
     terminate(server.id());
     assert!(server.wait().unwrap().success(), "SIGTERM ends the server without an error");
+    let log = fs::read_to_string(lab.path().join("serve.jsonl")).unwrap();
+    let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let messages: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
+    for expected in ["serving", "a client came", "another model answers", "stopped"] {
+        assert!(messages.contains(&expected), "no `{expected}` in {messages:?}");
+    }
+    let stopped = events.last().unwrap();
+    assert_eq!(stopped["answered"], summary["chunks"], "{stopped}");
 }

@@ -26,7 +26,7 @@ fn every_engraft_command_of_the_readme_is_one() {
     for line in commands().iter().filter(|line| line.starts_with("engraft ")) {
         let verbs: Vec<&str> =
             line.split(' ').skip(1).take_while(|word| !word.starts_with("--")).collect();
-        let nested = matches!(verbs.first(), Some(&("weights" | "data" | "import")));
+        let nested = matches!(verbs.first(), Some(&("weights" | "data" | "import" | "keys")));
         let verb = verbs[..if nested { 2 } else { 1 }].join(" ");
         let help = lab.succeed(&format!("{verb} --help"));
         for flag in line.split(' ').filter(|word| word.starts_with("--")) {
