@@ -43,7 +43,7 @@ def run(*arguments, cwd=PACKAGE):
 
 
 def judge_unit_tests():
-    """All but those of the Meta-World data, which need its simulator."""
+    """The package's own; of those of MetaWorld what needs no simulator."""
     names = sorted(path.stem for path in (PACKAGE / "tests").glob("test_*.py"))
     names = [name for name in names if not name.startswith("test_metaworld")]
     printed = run("-m", "unittest", "-v", *names, cwd=PACKAGE / "tests")
@@ -53,6 +53,10 @@ def judge_unit_tests():
     summary = next(line for line in printed.splitlines() if line.startswith("Ran "))
     assert int(summary.split()[1]) >= 70, summary
     passed(f"the package's own tests: {summary}")
+    paths = sorted(str(path) for path in (PACKAGE / "tests").glob("test_metaworld*.py"))
+    summary = run("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *paths).strip()
+    assert int(summary.splitlines()[-1].split()[0]) >= 17, summary
+    passed(f"of MetaWorld's: {summary.splitlines()[-1]}")
 
 
 def refused(code, call, *words):
