@@ -16,7 +16,7 @@
 //! | --- | --- | --- | --- |
 //! | `hello` | to the server | `client`, `spec`, `token` (the latter two may be left out) | |
 //! | `welcome` | back | `session` (16 bytes), `model` {`name`, `hash`}, `contract` {`spec`, `num_frames`, `horizon`}, `fingerprint`, `max_bytes` | |
-//! | `infer` | to the server | `session`, `seq`, `episode`, `tick`, `t_obs_nanos`, `deadline_millis`, `attention` | `rgb.V` u1 [frames, height, width, 3], `depth.V` f4 [frames, height, width], `proprio` f4 [frames, dim] |
+//! | `infer` | to the server | `session`, `seq`, `episode`, `tick`, `t_obs_nanos`, `deadline_millis`, `attention` | `rgb.V` u1 [frames, height, width, 3] and `depth.V` f4 [frames, height, width] of view number V, from 0, `proprio` f4 [frames, dim] |
 //! | `reply` | back | `session`, `seq`, `episode`, `first_tick`, `t_obs_nanos`, `model_hash`, `timings` (microseconds) {`decode`, `queue`, `preprocess`, `infer`, `encode`}, `attention` [{`view`, `tap`}] | `actions` f4 [horizon, dim], `attention.I` f4 [height, width] |
 //! | `ping`, `pong` | both | `seq` | |
 //! | `status` | both | to the server none; back the fields of [`Status`] | |
