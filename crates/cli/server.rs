@@ -88,7 +88,8 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 /// Have a policy server read its run anew, as its training left it by now; no request is lost.
 ///
 /// The server must have been started with --allow-reload. It answers from the model before until
-/// the new one is read and warm, and keeps it if the run no longer fits.
+/// the new one is read and warm, and keeps it if the run no longer fits. A bridge in the middle of an
+/// episode brings its arm to rest: it was started with another policy.
 #[derive(clap::Args)]
 pub(crate) struct ReloadArgs {
     #[command(flatten)]
