@@ -103,6 +103,7 @@ def test_a_result_has_its_interval_and_a_row_for_each_episode(tmp_path: Path) ->
         (["collect", "drawer-open", "--out", "x", "--episodes", "0"], "1..100000, found `0`"),
         (["collect", "drawer-open", "--out", "x", "--noise", "loud"], "0..1, found `loud`"),
         (["evaluate", "drawer-open", "--split", "test"], "invalid choice"),
+        (["evaluate", "drawer-open", "--sheet", "x.gif"], "ends in .png, found `x.gif`"),
         ([], "VERB"),
     ],
 )

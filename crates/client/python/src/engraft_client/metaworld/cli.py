@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from engraft_client.metaworld.errors import MetaworldError
@@ -20,6 +21,13 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def png(text: str) -> Path:
+    """Reads the name of a PNG file."""
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .png, found `{text}`")
+    return Path(text)
 
 
 def share(text: str) -> float:
@@ -98,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     )
     play.add_argument("--json", type=Path, help="write the result there")
     play.add_argument(
-        "--sheet", type=Path, help="write a PNG with first, middle and last pictures there"
+        "--sheet", type=png, help="write a PNG with first, middle and last pictures there"
     )
     return top
 
@@ -110,6 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_collect(args) if args.verb == "collect" else run_evaluate(args)
     except MetaworldError as error:
         print(f"engraft-metaworld: {error}", file=sys.stderr)
+        return 2
+    except BrokenProcessPool:
+        told = "expected the scenes to go on, found that one ended by itself: try fewer --num-envs"
+        print(f"engraft-metaworld: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("engraft-metaworld: stopped", file=sys.stderr)

@@ -135,6 +135,8 @@ def collect(config: CollectConfig) -> tuple[int, int, int]:
         progress.stop()
         kept = f'{writer.num_episodes} finished episodes are whole in "{config.out}"'
         raise MetaworldError(f"stopped: {kept}") from None
+    except OSError as error:
+        raise MetaworldError(f'cannot write "{config.out}": {error.strerror}') from error
     if writer.num_episodes < config.episodes:
         found = f"found {writer.num_episodes} in {most} tries of the expert"
         hint = "try less --noise or another --variation"

@@ -3,7 +3,8 @@
 An instance is a number in a split. Its colours, textures and proportions follow from the two
 alone, so the same instance comes back in every run, at whatever place a seed puts it. Training and
 held-out instances are drawn from alternate parts of the same ranges: no hue, no texture and no
-proportion of one is found in the other.
+proportion of one is found in the other. Their lights are drawn from the same range, each on its
+own, and some of MetaWorld's woods and tiles resemble one another across the two.
 """
 
 import colorsys
