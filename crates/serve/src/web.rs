@@ -238,8 +238,9 @@ fn serve(
                 continue;
             }
             Err(Error::Capacity(error)) => {
-                let objection = (ErrorCode::TooLarge, error.to_string());
-                return refuse(&mut socket, desk, &objection);
+                // Its frame is cut off here, so nothing that follows can be read as one.
+                tell(&mut socket, desk, &(ErrorCode::TooLarge, error.to_string()))?;
+                return Ok(drain(socket.get_mut())?);
             }
             Err(error) => return Err(error),
         };
@@ -287,14 +288,40 @@ fn is_timeout(error: &io::Error) -> bool {
 fn refuse(
     socket: &mut WebSocket<TcpStream>,
     desk: &Desk,
+    objection: &Objection,
+) -> Result<(), Error> {
+    tell(socket, desk, objection)?;
+    farewell(socket);
+    Ok(())
+}
+
+/// Tells what went wrong, and that this is the end.
+#[allow(clippy::result_large_err)]
+fn tell(
+    socket: &mut WebSocket<TcpStream>,
+    desk: &Desk,
     (code, detail): &Objection,
 ) -> Result<(), Error> {
     desk.stats.refuse(*code, detail);
     socket.send(Message::text(format!("{}: {detail}", code.name())))?;
-    leave(socket, CloseCode::Error, code.name())
+    socket.close(Some(CloseFrame { code: CloseCode::Error, reason: code.name().into() }))
 }
 
-/// Says goodbye, and waits a moment for the client to say it too.
+/// Takes what is still on its way, for as long as it keeps coming: closing before it is read would
+/// take back what was told.
+fn drain(stream: &mut TcpStream) -> io::Result<()> {
+    let (mut rest, began) = (vec![0; 1 << 16], Instant::now());
+    while began.elapsed() < PATIENCE {
+        match stream.read(&mut rest) {
+            Ok(0) => break,
+            Err(error) if is_timeout(&error) => break,
+            read => drop(read?),
+        }
+    }
+    Ok(())
+}
+
+/// Says goodbye, and waits for the client to say it too.
 #[allow(clippy::result_large_err)]
 fn leave(
     socket: &mut WebSocket<TcpStream>,
@@ -302,6 +329,12 @@ fn leave(
     reason: &'static str,
 ) -> Result<(), Error> {
     socket.close(Some(CloseFrame { code, reason: reason.into() }))?;
+    farewell(socket);
+    Ok(())
+}
+
+/// Waits a moment for the client to say goodbye too.
+fn farewell(socket: &mut WebSocket<TcpStream>) {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         match socket.read() {
@@ -310,7 +343,6 @@ fn leave(
             Ok(_) => {}
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -150,3 +150,28 @@ fn other_machines_are_kept_out_unless_told_otherwise() {
     assert!(refused("0.0.0.0:0").contains("insecure"), "{}", refused("0.0.0.0:0"));
     assert!(refused(&address).contains("cannot listen on"), "{}", refused(&address));
 }
+
+#[test]
+fn a_message_that_is_too_large_is_told_so_before_it_is_read() {
+    let (web, _) = listen(4, None);
+    let stream = TcpStream::connect(web.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (mut client, _) = tungstenite::client("ws://localhost/", stream).unwrap();
+    assert!(client.read().unwrap().is_binary(), "the metadata come first");
+    // A frame's head that announces one byte too many, and its mask; then some of it.
+    let length = (native::MAX_BYTES as u64 + 1).to_be_bytes();
+    let head = [&[0x82, 0xff][..], &length, &[0; 4], &vec![7; 4 << 20]].concat();
+    client.get_mut().write_all(&head).unwrap();
+    let Message::Text(told) = client.read().unwrap() else { panic!("no text") };
+    assert!(told.starts_with("TOO_LARGE"), "{told}");
+    let Message::Close(Some(close)) = client.read().unwrap() else { panic!("no close") };
+    assert_eq!(close.code, CloseCode::Error);
+    let end = client.read();
+    assert!(matches!(end, Err(Error::ConnectionClosed)), "it is not cut off: {end:?}");
+    let began = Instant::now();
+    while web.num_clients() > 0 {
+        assert!(began.elapsed() < PATIENCE, "its place is free again");
+        thread::sleep(TICK);
+    }
+    web.close(Duration::ZERO);
+}
