@@ -164,8 +164,7 @@ fn introduce(
     promised: Option<&str>,
 ) {
     let model = server.model();
-    let short = model.hash.get(..12).unwrap_or(&model.hash);
-    note(format_args!("{} ({short}) on {}", model.name, args.device));
+    note(format_args!("{} ({}) on {}", model.name, model.short_hash(), args.device));
     if let Some(promised) = promised {
         note(promised);
     }

@@ -62,7 +62,7 @@ pub(crate) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let spec = &policy.contract().spec;
-    let hash = status.model.hash.get(..12).unwrap_or(&status.model.hash);
+    let hash = status.model.short_hash();
     let up = Duration::from_secs(status.uptime_millis / 1000);
     say(format_args!("{} ({hash}) for {}, up {up:?}", status.model.name, spec.name))?;
     // One of them asks this.
@@ -103,8 +103,7 @@ pub(crate) fn reload(args: &ReloadArgs) -> anyhow::Result<ExitCode> {
     let mut policy = args.connection.open()?;
     let before = policy.model().hash.clone();
     let model = policy.reload(Duration::from_secs(args.timeout))?;
-    let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_owned();
-    say(format_args!("{} ({}) answers now", model.name, short(&model.hash)))?;
+    say(format_args!("{} ({}) answers now", model.name, model.short_hash()))?;
     if model.hash == before {
         note("it is the same as before: did the training save since?");
     }

@@ -144,19 +144,15 @@ impl Policy {
         self.tick += 1;
         let played = self.asked.map_or(u64::MAX, |asked| tick - asked);
         let due = self.config.executed.is_some_and(|most| played >= most.max(1) as u64);
+        let mut found = tick;
         if due || self.queue.action(tick).is_none() {
             let reply = self.ask(tick, false)?;
             self.asked = Some(tick);
             self.queue.push(tick, reply.first_tick, &reply.chunk);
-            let found = reply.first_tick;
-            return self
-                .queue
-                .action(tick)
-                .map(<[f32]>::to_vec)
-                .ok_or(ClientError::Tick { expected: tick, found });
+            found = reply.first_tick;
         }
         let action = self.queue.action(tick).map(<[f32]>::to_vec);
-        action.ok_or(ClientError::Tick { expected: tick, found: tick })
+        action.ok_or(ClientError::Tick { expected: tick, found })
     }
 
     /// A whole chunk, with what the server says about it; counts as a control tick.

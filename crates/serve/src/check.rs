@@ -30,6 +30,11 @@ pub(crate) fn unreadable(error: &WireError, keys: &Keys) -> Objection {
     (error.code(), format!("{error}; this policy takes {keys}"))
 }
 
+/// Why a client is not answered that was not greeted, or before the server began anew.
+pub(crate) fn unknown_session() -> Objection {
+    (ErrorCode::NoSession, "this session is unknown: say hello".into())
+}
+
 /// Why a request comes too late.
 pub(crate) fn stopping() -> Objection {
     (ErrorCode::NotReady, "the server is shutting down".into())

@@ -9,6 +9,7 @@ use std::thread;
 use engraft_wire::{Contract, ErrorCode, Model, Peer, Response, Session};
 use tracing::{info, warn};
 
+use crate::check;
 use crate::config::ServeError;
 use crate::model::warm_up;
 use crate::predictor::{PredictError, Predictor};
@@ -66,8 +67,7 @@ impl Server {
     /// Begins to read the model anew.
     pub(crate) fn reload(&mut self, peer: &Peer, session: Session) -> Result<(), ServeError> {
         if self.clients.get(peer).is_none_or(|client| client.session != session) {
-            let objection = (ErrorCode::NoSession, "this session is unknown: say hello".into());
-            return self.refuse(peer, objection, None);
+            return self.refuse(peer, check::unknown_session(), None);
         }
         let before = std::mem::replace(&mut self.reloading, Reloading::Underway(peer.clone()));
         let mut loader = match before {

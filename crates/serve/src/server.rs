@@ -346,10 +346,9 @@ impl Server {
 
     /// Whether a request may wait for the model.
     fn admit(&mut self, peer: &Peer, infer: &Infer) -> Result<(), Objection> {
-        let unknown = || (ErrorCode::NoSession, "this session is unknown: say hello".to_owned());
-        let client = self.clients.get_mut(peer).ok_or_else(unknown)?;
+        let client = self.clients.get_mut(peer).ok_or_else(check::unknown_session)?;
         if client.session != infer.session {
-            return Err(unknown());
+            return Err(check::unknown_session());
         }
         let seq = infer.seq;
         match client.last_seq {

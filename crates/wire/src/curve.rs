@@ -6,9 +6,11 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use crate::token::exposed;
 
 /// Bytes that a certificate may have.
 const MAX_BYTES: u64 = 4096;
@@ -143,9 +145,7 @@ impl KeyPair {
     /// When the file cannot be read, others can read it too, or it holds no pair.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let mut file = open(path)?;
-        let metadata = file.metadata().map_err(failed("read key", path))?;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if let Some(mode) = exposed(&file).map_err(failed("read key", path))? {
             return Err(KeyError::Exposed { path: path.to_owned(), mode });
         }
         let text = read(&mut file, path)?;
@@ -325,6 +325,7 @@ fn field(text: &str, name: &'static str, path: &Path) -> Result<[u8; 32], KeyErr
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

@@ -37,6 +37,13 @@ pub struct Model {
     pub hash: String,
 }
 
+impl Model {
+    /// As much of the hash as people compare.
+    pub fn short_hash(&self) -> &str {
+        self.hash.get(..12).unwrap_or(&self.hash)
+    }
+}
+
 /// Opens a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -67,8 +67,7 @@ impl Token {
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if let Some(mode) = exposed(&file).map_err(failed)? {
             return Err(TokenError::Exposed { path: path.to_owned(), mode });
         }
         let mut word = String::new();
@@ -87,6 +86,12 @@ impl Token {
         let [expected, found] = [&self.0, said].map(Sha256::digest);
         expected.iter().zip(&found).fold(0, |all, (one, other)| all | (one ^ other)) == 0
     }
+}
+
+/// The permissions of a file, if others than its owner have any.
+pub(crate) fn exposed(file: &File) -> io::Result<Option<u32>> {
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    Ok((mode & 0o077 != 0).then_some(mode))
 }
 
 /// For plain comparison of messages; a server asks [`lets_in`](Token::lets_in).

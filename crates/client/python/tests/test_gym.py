@@ -14,10 +14,11 @@ import time
 import unittest
 from pathlib import Path
 
+import case
 import numpy as np
-from fake_server import FakeServer, contract, joint
+from fake_server import contract, joint
 
-from engraft_client import PolicyError, PolicyTimeout
+from engraft_client import PolicyTimeout
 from engraft_client.contract import read_contract
 
 try:
@@ -38,19 +39,9 @@ def make_toy(**options):
     return gymnasium.make("Toy-v0", **options)
 
 
-class Case(unittest.TestCase):
+class Case(case.Case):
     def server(self, **what):
-        server = FakeServer(**{"views": [VIEW], "num_frames": 1, **what})
-        self.addCleanup(server.stop)
-        return server
-
-    def refused(self, code, call, *words):
-        with self.assertRaises(PolicyError) as caught:
-            call()
-        self.assertEqual(caught.exception.code, code, caught.exception)
-        for word in words:
-            self.assertIn(word, str(caught.exception))
-        self.assertNotIn("\n", str(caught.exception))
+        return super().server(**{"views": [VIEW], "num_frames": 1, **what})
 
 
 class AnEvaluation(Case):

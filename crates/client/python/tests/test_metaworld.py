@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from engraft_client.contract import Contract, Dimension, Model, RobotSpec, ViewSpec
+from engraft_client.interval import wilson_interval
 from engraft_client.metaworld import cli, scene
 from engraft_client.metaworld.errors import MetaworldError
 from engraft_client.metaworld.instances import (
@@ -21,7 +22,7 @@ from engraft_client.metaworld.instances import (
     split_textures,
 )
 from engraft_client.metaworld.result import Episode, Evaluation
-from engraft_client.metaworld.statistics import FeatureStats, percentile, wilson
+from engraft_client.metaworld.statistics import FeatureStats, percentile
 
 
 def test_training_and_heldout_instances_share_neither_hue_nor_proportion_nor_texture() -> None:
@@ -52,11 +53,11 @@ def test_an_instance_is_the_same_in_every_run_and_differs_from_all_others() -> N
 
 
 def test_the_wilson_interval_is_that_of_the_textbook() -> None:
-    assert wilson(45, 50) == pytest.approx((0.7864, 0.9565), abs=1e-4)
-    low, high = wilson(0, 50)
+    assert wilson_interval(45, 50) == pytest.approx((0.7864, 0.9565), abs=1e-4)
+    low, high = wilson_interval(0, 50)
     assert low == pytest.approx(0.0) and high == pytest.approx(0.0713, abs=1e-4)
-    assert wilson(50, 50)[1] == 1.0
-    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson_interval(50, 50)[1] == 1.0
+    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 def test_percentiles_of_nothing_are_none() -> None:

@@ -18,7 +18,8 @@ except ImportError as error:
 from engraft_client.gym.episode import Env, Observe, Success
 from engraft_client.gym.evaluate import evaluate
 from engraft_client.gym.observe import guess
-from engraft_client.gym.result import Episode, Result, wilson_interval
+from engraft_client.gym.result import Episode, Result
+from engraft_client.interval import wilson_interval
 
 assert _gymnasium is not None
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from engraft_client.contract import Model
+from engraft_client.interval import wilson_interval
 from engraft_client.metaworld.errors import MetaworldError
-from engraft_client.metaworld.statistics import percentile, wilson
+from engraft_client.metaworld.statistics import percentile
 
 PACKAGES = ("engraft-client", "metaworld", "mujoco", "numpy")
 
@@ -58,7 +59,7 @@ class Evaluation:
 
     def __str__(self) -> str:
         won, played = self.successes, len(self.episodes)
-        low, high = wilson(won, played)
+        low, high = wilson_interval(won, played)
         latencies = [one for episode in self.episodes for one in episode.latencies_ms]
         p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
         name = f"{self.settings['task']} {self.settings['split']}"
@@ -68,7 +69,7 @@ class Evaluation:
 
     def to_plain(self) -> dict[str, Any]:
         """As the JSON file has it."""
-        low, high = wilson(self.successes, len(self.episodes))
+        low, high = wilson_interval(self.successes, len(self.episodes))
         latencies = [one for episode in self.episodes for one in episode.latencies_ms]
         return {
             "settings": self.settings,

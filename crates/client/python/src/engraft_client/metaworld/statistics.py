@@ -1,15 +1,12 @@
-"""Statistics of a dataset's columns, and intervals of success rates."""
+"""Statistics of a dataset's columns and of what an evaluation took."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
-Z_95 = 1.959963984540054
-"""The normal quantile of a two-sided 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +77,6 @@ class FeatureStats:
         quantiles = dict(zip(QUANTILES, self.quantiles, strict=True))
         plain = {name: nested(values) for name, values in (named | quantiles).items()}
         return {**plain, "count": [self.count]}
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a success rate."""
-    if trials == 0:
-        return 0.0, 1.0
-    rate, z2 = successes / trials, Z_95**2
-    middle = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z_95 * sqrt(rate * (1 - rate) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
