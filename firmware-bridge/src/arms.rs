@@ -1,6 +1,9 @@
 //! Arms: one file per way to move one.
 
+pub mod dynamixel;
+pub mod feetech;
 mod sim;
+pub mod xarm;
 
 use std::sync::Arc;
 

@@ -15,13 +15,21 @@
 
 pub mod accept;
 pub mod arms;
+pub mod calibration;
 pub mod cli;
+pub mod codecs;
 pub mod controller;
+pub mod description;
+pub mod emulate;
+pub mod kinematics;
 pub mod limits;
 pub mod link;
 pub mod machine;
+pub mod motion;
+pub mod motors;
 pub mod pace;
 pub mod recorder;
 pub mod session;
 #[cfg(test)]
 mod testing;
+pub mod units;

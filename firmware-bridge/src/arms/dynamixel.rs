@@ -1,0 +1,1 @@
+//! Dynamixel servos on a serial port.

@@ -1,0 +1,1 @@
+//! Feetech servos on a serial port.

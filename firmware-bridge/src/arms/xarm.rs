@@ -1,0 +1,1 @@
+//! An xArm behind its controller.

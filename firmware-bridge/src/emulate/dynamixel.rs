@@ -1,0 +1,1 @@
+//! A bus of Dynamixel X servos, from their side.

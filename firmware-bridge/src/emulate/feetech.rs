@@ -1,0 +1,1 @@
+//! A bus of Feetech STS3215 servos, from their side.

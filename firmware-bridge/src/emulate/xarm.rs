@@ -1,0 +1,1 @@
+//! An xArm's controller, from its side.

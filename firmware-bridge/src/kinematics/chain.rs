@@ -1,0 +1,1 @@
+//! A chain of joints from a URDF: where its links are and how they move.

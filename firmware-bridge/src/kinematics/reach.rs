@@ -1,0 +1,1 @@
+//! Which joints bring the hand somewhere.

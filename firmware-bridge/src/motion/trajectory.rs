@@ -1,0 +1,1 @@
+//! On the way to the path within velocity, acceleration and jerk.

@@ -1,0 +1,1 @@
+//! A smooth path through a policy's actions.

@@ -1,0 +1,184 @@
+//! What every arm's motors can do, whatever protocol they speak.
+//!
+//! Positions are whole numbers here, in the arm's own unit: a servo's ticks, or microradians where
+//! an arm's protocol takes angles. [`crate::units`] knows what a tick is worth. Every call ends in
+//! bounded time, and after [`Motors::identify`] none of those that run at the set-point rate
+//! allocates.
+
+use std::io;
+use std::time::Duration;
+
+/// Why motors failed. Each says which joint, where one is to blame.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MotorsError {
+    /// The port cannot be opened or written to.
+    #[error("{port}: {detail}")]
+    Port {
+        /// Its path or address.
+        port: String,
+        /// What happened, and what helps.
+        detail: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The port is gone: a cable was pulled, or the controller closed the connection.
+    #[error("{port} hung up")]
+    HungUp {
+        /// Its path or address.
+        port: String,
+    },
+    /// A joint did not answer in time.
+    #[error("joint {joint} (id {id}) does not answer within {waited:?}")]
+    Silent {
+        /// Its name.
+        joint: String,
+        /// Its id on the bus.
+        id: u8,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// What came was damaged, and trying again did not help in the time that there was.
+    #[error("joint {joint} (id {id}): {detail}")]
+    Damaged {
+        /// Its name.
+        joint: String,
+        /// Its id on the bus.
+        id: u8,
+        /// What was expected and what was found.
+        detail: String,
+    },
+    /// A joint reports that something is wrong with it.
+    #[error("joint {joint} (id {id}) reports {detail}")]
+    Alarm {
+        /// Its name.
+        joint: String,
+        /// Its id on the bus.
+        id: u8,
+        /// In words, with what helps.
+        detail: String,
+    },
+    /// A joint lost what it had been told, as after a brown-out.
+    #[error("joint {joint} (id {id}) restarted by itself: check the power supply")]
+    Restarted {
+        /// Its name.
+        joint: String,
+        /// Its id on the bus.
+        id: u8,
+    },
+    /// What is connected is not what the description says.
+    #[error("joint {joint} (id {id}): {field} is {found}, expected {expected}")]
+    Identity {
+        /// Its name.
+        joint: String,
+        /// Its id on the bus.
+        id: u8,
+        /// What differs.
+        field: &'static str,
+        /// What the description, or the calibration, says.
+        expected: String,
+        /// What the joint says.
+        found: String,
+    },
+    /// The controller refuses, in words.
+    #[error("the arm refuses: {detail}")]
+    Refused {
+        /// What was asked, and what it said.
+        detail: String,
+    },
+}
+
+/// What the joints say, in the order of the description. Filled in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sensed {
+    /// Where each joint is, in ticks.
+    pub position: Vec<i32>,
+    /// How fast it moves, in ticks per second.
+    pub velocity: Vec<i32>,
+    /// How hard it pushes, in thousandths of its most, signed; 0 where the arm does not say.
+    pub load_permille: Vec<i16>,
+}
+
+impl Sensed {
+    /// Room for `joints` joints, all zero.
+    pub fn new(joints: usize) -> Self {
+        Self {
+            position: vec![0; joints],
+            velocity: vec![0; joints],
+            load_permille: vec![0; joints],
+        }
+    }
+}
+
+/// What a joint is, as it says itself when it is connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its model, in words: `sts3215`.
+    pub model: String,
+    /// Its firmware, in the vendor's own notation.
+    pub firmware: String,
+}
+
+/// What is looked at now and then, one joint at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Health {
+    /// Supply voltage, where the joint measures it.
+    pub voltage_v: Option<f32>,
+    /// Temperature, where the joint measures it.
+    pub temperature_c: Option<f32>,
+    /// Current, where the joint measures it.
+    pub current_a: Option<f32>,
+    /// Whether torque is on.
+    pub torque: bool,
+    /// The goal that the joint says it has, in ticks, where it can be read back: a broadcast write
+    /// is never acknowledged.
+    pub goal: Option<i32>,
+}
+
+/// The motors of one arm.
+pub trait Motors: Send {
+    /// Names of the joints, in order.
+    fn joints(&self) -> &[String];
+
+    /// Connects, or connects anew, and checks that what answers is what the description says:
+    /// number, models, one firmware, calibration, voltage. Torque stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When something is missing or differs, with what to do about it.
+    fn identify(&mut self) -> Result<Vec<Identity>, MotorsError>;
+
+    /// Reads where every joint is.
+    ///
+    /// # Errors
+    ///
+    /// When a joint is silent or reports an alarm. `sensed` then keeps what it had for the joints
+    /// that could not be read.
+    fn sense(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError>;
+
+    /// Sends every joint its goal, in ticks.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be sent.
+    fn command(&mut self, goals: &[i32]) -> Result<(), MotorsError>;
+
+    /// Switches torque. Before it goes on, every goal is set to where the joint is, since servos
+    /// otherwise jump to the goal of last time, and whatever watchdog the arm has is armed.
+    ///
+    /// # Errors
+    ///
+    /// When a joint does not confirm.
+    fn torque(&mut self, on: bool) -> Result<(), MotorsError>;
+
+    /// Reads what need not be read every period, of one joint.
+    ///
+    /// # Errors
+    ///
+    /// When the joint is silent, reports an alarm or has restarted by itself.
+    fn examine(&mut self, joint: usize) -> Result<Health, MotorsError>;
+
+    /// What the arm does by itself when this process dies, in one sentence for an operator.
+    fn when_abandoned(&self) -> &'static str;
+}
