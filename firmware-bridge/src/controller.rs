@@ -124,7 +124,8 @@ impl Controller {
             now_at: vec![None; expected],
             limiter: Limiter::new(limits, spec.period_secs())?,
             spec,
-            state: State::Idle,
+            // An arm that needs neither connection nor torque stands ready.
+            state: State::Ready,
             queue: ChunkQueue::new(config.merge),
             frames: VecDeque::new(),
             welcome: None,
@@ -231,7 +232,7 @@ impl Controller {
     fn greet(&mut self, welcome: Welcome, now: Duration) {
         let fits = welcome.contract.spec.check(&self.spec);
         let same = self.model_hash.as_ref().is_none_or(|hash| *hash == welcome.model.hash);
-        let moving = matches!(self.state, State::Running { .. } | State::Hold { .. });
+        let moving = self.state.is_moving();
         if let Err(error) = fits {
             self.last_trouble = Some(error.to_string());
             self.on(Event::Mismatch, now);
@@ -242,7 +243,7 @@ impl Controller {
             self.asked = None;
             self.connected = true;
             self.welcome = Some(welcome);
-            self.on(Event::Welcome, now);
+            self.on(Event::Leased, now);
         }
     }
 
@@ -252,7 +253,7 @@ impl Controller {
         }
         let Some(welcome) = &self.welcome else { return false };
         // Between episodes nothing is played, and what still comes is no trouble either.
-        if !matches!(self.state, State::Running { .. } | State::Hold { .. }) {
+        if !self.state.is_moving() {
             return false;
         }
         let expected = Expected {
@@ -294,8 +295,7 @@ impl Controller {
         while self.frames.len() > num_frames {
             self.frames.pop_front();
         }
-        let moving = matches!(self.state, State::Running { .. } | State::Hold { .. });
-        if !moving || !self.connected {
+        if !self.state.is_moving() || !self.connected {
             return None;
         }
         let waiting = self

@@ -6,8 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Why the arm holds, or may not go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// No chunk has come since the start.
@@ -18,12 +20,48 @@ pub enum Cause {
     Stale,
     /// The loop itself was late, as after a suspended machine.
     Gap,
+    /// Whoever holds the lease has been silent.
+    Lease,
     /// The policy was not trained for this robot, or is not the one that it began with.
     Mismatch,
     /// The arm does not answer or reports a failure.
     Arm,
+    /// The arm's port is gone.
+    HungUp,
+    /// A joint reports that something is wrong with it.
+    Alarm,
+    /// A joint restarted by itself and has forgotten its limits.
+    Restarted,
+    /// A joint does not follow its set-points.
+    Following,
+    /// A set-point broke a limit on its last check: a defect of ours.
+    Gate,
     /// The arm did not come to rest in time.
     Unstoppable,
+}
+
+impl Cause {
+    /// Every cause there is.
+    pub const ALL: [Self; 13] = [
+        Self::Starting,
+        Self::Underrun,
+        Self::Stale,
+        Self::Gap,
+        Self::Lease,
+        Self::Mismatch,
+        Self::Arm,
+        Self::HungUp,
+        Self::Alarm,
+        Self::Restarted,
+        Self::Following,
+        Self::Gate,
+        Self::Unstoppable,
+    ];
+
+    /// Whether a reset leads to an arm that must be connected to anew.
+    pub fn breaks_connection(self) -> bool {
+        matches!(self, Self::Arm | Self::HungUp | Self::Restarted)
+    }
 }
 
 impl fmt::Display for Cause {
@@ -33,20 +71,31 @@ impl fmt::Display for Cause {
             Self::Underrun => "the chunk ran out and no other came",
             Self::Stale => "the newest chunk is too old",
             Self::Gap => "the control loop was interrupted",
+            Self::Lease => "whoever moves the arm has been silent",
             Self::Mismatch => "the policy does not fit this robot",
             Self::Arm => "the arm failed",
+            Self::HungUp => "the arm's port hung up",
+            Self::Alarm => "a joint reports an alarm",
+            Self::Restarted => "a joint restarted by itself",
+            Self::Following => "a joint does not follow",
+            Self::Gate => "a set-point broke a limit on its last check",
             Self::Unstoppable => "the arm did not come to rest",
         })
     }
 }
 
 /// Where the bridge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// No policy that fits. Nothing is sent to the arm.
+    /// No arm. Nothing is sent.
+    Disconnected,
+    /// An arm whose torque is off, or whose torque nobody vouches for. Nothing is sent.
     Idle,
-    /// A policy that fits; the arm stands still until an operator starts.
+    /// Torque is on and the arm stands still.
     Ready,
+    /// Somebody who may move the arm holds the lease, such as a policy that fits; the arm stands
+    /// still until it is started.
+    Armed,
     /// Chunks are played.
     Running {
         /// When the observation behind the newest chunk was sensed.
@@ -63,6 +112,8 @@ pub enum State {
     Stopping {
         /// Since when.
         since: Duration,
+        /// Whether the lease is still held.
+        leased: bool,
     },
     /// Something is wrong. Latched: only an operator's reset leads out.
     Fault(Cause),
@@ -71,10 +122,20 @@ pub enum State {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// A policy server answered, and its policy fits.
-    Welcome,
+    /// An arm answered, and is what its description says.
+    Connected,
+    /// An operator switched torque on, and every joint confirmed.
+    TorqueOn,
+    /// An operator switched torque off.
+    TorqueOff,
+    /// Somebody who may move the arm took the lease: a policy that fits, or an operator's tool.
+    Leased,
+    /// Whoever holds the lease has been silent for a moment.
+    LeaseStale,
+    /// Whoever held the lease gave it back, or has been silent for too long.
+    LeaseLost,
     /// A policy server answered, and its policy does not fit.
     Mismatch,
     /// The policy server is gone.
@@ -92,8 +153,8 @@ pub enum Event {
     Tick,
     /// The loop missed several periods.
     Gap,
-    /// The arm does not answer or reports a failure.
-    ArmFailed,
+    /// Something is wrong with the arm, or with what is about to be sent to it.
+    Failed(Cause),
     /// An operator, or the end of an episode, stops.
     Stop,
     /// The arm stands still.
@@ -141,7 +202,9 @@ impl State {
     /// What the arm may do in this state.
     pub fn motion(self) -> Motion {
         match self {
-            Self::Idle => Motion::Nothing,
+            Self::Disconnected | Self::Idle => Motion::Nothing,
+            // Goals are never written blindly into a joint that has forgotten its limits.
+            Self::Fault(Cause::HungUp | Cause::Restarted | Cause::Gate) => Motion::Nothing,
             Self::Running { .. } => Motion::Play,
             _ => Motion::Rest,
         }
@@ -150,14 +213,21 @@ impl State {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Disconnected => "Disconnected",
             Self::Idle => "Idle",
             Self::Ready => "Ready",
+            Self::Armed => "Armed",
             Self::Running { .. } => "Running",
             Self::Hold { .. } => "Hold",
             Self::Stopping { .. } => "Stopping",
             Self::Fault(_) => "Fault",
             Self::Estop => "Estop",
         }
+    }
+
+    /// Whether the arm is on its way, or waits to go on by itself.
+    pub fn is_moving(self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Hold { .. })
     }
 
     /// Whether only an operator's reset leads out.
@@ -181,17 +251,24 @@ impl State {
         match (self, event) {
             // From everywhere, and latched.
             (_, Event::Estop) => Self::Estop,
+            (Self::Fault(cause), Event::Reset) if cause.breaks_connection() => Self::Disconnected,
             (Self::Fault(_) | Self::Estop, Event::Reset) => Self::Idle,
             (Self::Fault(_) | Self::Estop, _) => self,
-            (_, Event::ArmFailed) => Self::Fault(Cause::Arm),
+            (Self::Disconnected, Event::Connected) => Self::Idle,
+            (Self::Disconnected, _) => self,
+            (_, Event::Failed(cause)) => Self::Fault(cause),
+            (Self::Idle, Event::TorqueOn) => Self::Ready,
+            (Self::Idle, _) => self,
             (_, Event::Mismatch) => Self::Fault(Cause::Mismatch),
 
-            (Self::Idle, Event::Welcome) => Self::Ready,
-            (Self::Ready, Event::Lost) => Self::Idle,
-            (Self::Ready, Event::Start) => hold(Cause::Starting),
+            (Self::Ready | Self::Armed, Event::TorqueOff) => Self::Idle,
+            (Self::Ready, Event::Leased) => Self::Armed,
+            (Self::Armed, Event::LeaseLost | Event::Lost) => Self::Ready,
+            (Self::Armed, Event::Start) => hold(Cause::Starting),
 
             (Self::Running { .. }, Event::Underrun) => hold(Cause::Underrun),
             (Self::Running { .. }, Event::Gap) => hold(Cause::Gap),
+            (Self::Running { .. }, Event::LeaseStale) => hold(Cause::Lease),
             (Self::Running { observed }, Event::Tick) if passed(observed) > patience.chunk_age => {
                 hold(Cause::Stale)
             }
@@ -211,10 +288,22 @@ impl State {
             }
 
             (Self::Running { .. } | Self::Hold { .. }, Event::Stop) => {
-                Self::Stopping { since: now }
+                Self::Stopping { since: now, leased: true }
             }
-            (Self::Stopping { .. }, Event::AtRest) => Self::Ready,
-            (Self::Stopping { since }, Event::Tick) if passed(since) > patience.stop => {
+            (Self::Running { .. } | Self::Hold { .. }, Event::LeaseLost) => {
+                Self::Stopping { since: now, leased: false }
+            }
+            (Self::Stopping { since, .. }, Event::LeaseLost) => {
+                Self::Stopping { since, leased: false }
+            }
+            (Self::Stopping { leased, .. }, Event::AtRest) => {
+                if leased {
+                    Self::Armed
+                } else {
+                    Self::Ready
+                }
+            }
+            (Self::Stopping { since, .. }, Event::Tick) if passed(since) > patience.stop => {
                 Self::Fault(Cause::Unstoppable)
             }
             _ => self,

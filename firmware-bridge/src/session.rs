@@ -111,7 +111,7 @@ impl<A: Arm> Session<'_, A> {
         while let Some(heard) = self.link.poll() {
             self.controller.hear(heard, self.pace.now(), &mut Outputs::default());
         }
-        while self.controller.state() == State::Idle {
+        while self.controller.state() == State::Ready {
             if self.stopped() {
                 return Err(BridgeError::Stopped);
             }
@@ -181,7 +181,7 @@ impl<A: Arm> Session<'_, A> {
             let played = self.period_of(tick, began);
             (self.watch)(tick, self.controller.state());
             if let Err(error) = played {
-                self.controller.on(Event::ArmFailed, self.pace.now());
+                self.controller.on(Event::Failed(Cause::Arm), self.pace.now());
                 self.end(Outcome::Stopped);
                 return Err(error.into());
             }
@@ -190,9 +190,7 @@ impl<A: Arm> Session<'_, A> {
                 outcome = Outcome::Success;
                 break;
             }
-            let moving =
-                matches!(self.controller.state(), State::Running { .. } | State::Hold { .. });
-            if !moving {
+            if !self.controller.state().is_moving() {
                 outcome = Outcome::Stopped;
                 break;
             }

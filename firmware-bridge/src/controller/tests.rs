@@ -206,7 +206,7 @@ fn a_stop_ramps_to_rest_and_ends_ready() {
     for _ in 0..10 {
         rig.period(Some([1.0; 4]));
     }
-    assert_eq!(rig.controller.state(), State::Ready);
+    assert_eq!(rig.controller.state(), State::Armed);
     assert!(rig.angle > before && rig.angle < before + 0.1, "{before} to {}", rig.angle);
 }
 

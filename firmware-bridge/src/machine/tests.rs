@@ -12,16 +12,6 @@ const PATIENCE: Patience = Patience {
 };
 const NOW: Duration = Duration::from_secs(100);
 
-const CAUSES: [Cause; 7] = [
-    Cause::Starting,
-    Cause::Underrun,
-    Cause::Stale,
-    Cause::Gap,
-    Cause::Mismatch,
-    Cause::Arm,
-    Cause::Unstoppable,
-];
-
 /// Moments at, just before and long before now, and one in the future.
 fn moments() -> Vec<Duration> {
     [0, 500, 950, 1_500, 2_500, 11_000]
@@ -32,18 +22,25 @@ fn moments() -> Vec<Duration> {
 }
 
 fn states() -> Vec<State> {
-    let mut states = vec![State::Idle, State::Ready, State::Estop];
-    states.extend(CAUSES.map(State::Fault));
+    let mut states = vec![State::Disconnected, State::Idle, State::Ready];
+    states.extend([State::Armed, State::Estop]);
+    states.extend(Cause::ALL.map(State::Fault));
     for at in moments() {
-        states.extend([State::Running { observed: at }, State::Stopping { since: at }]);
-        states.extend(CAUSES.map(|cause| State::Hold { since: at, cause }));
+        states.push(State::Running { observed: at });
+        states.extend([true, false].map(|leased| State::Stopping { since: at, leased }));
+        states.extend(Cause::ALL.map(|cause| State::Hold { since: at, cause }));
     }
     states
 }
 
 fn events() -> Vec<Event> {
     vec![
-        Event::Welcome,
+        Event::Connected,
+        Event::TorqueOn,
+        Event::TorqueOff,
+        Event::Leased,
+        Event::LeaseStale,
+        Event::LeaseLost,
         Event::Mismatch,
         Event::Lost,
         Event::Start,
@@ -51,7 +48,7 @@ fn events() -> Vec<Event> {
         Event::Underrun,
         Event::Tick,
         Event::Gap,
-        Event::ArmFailed,
+        Event::Failed(Cause::Arm),
         Event::Stop,
         Event::AtRest,
         Event::Estop,
@@ -70,7 +67,14 @@ fn every_state_and_event_keeps_the_promises() {
             if event == Event::Estop {
                 assert_eq!(next, State::Estop, "{told}");
             } else if state.is_latched() {
-                assert!(next == state || (event == Event::Reset && next == State::Idle), "{told}");
+                assert!(next == state || event == Event::Reset, "{told}");
+                // A reset never leads to an arm that holds or moves: torque is asked for anew.
+                assert!(next == state || next.motion() == Motion::Nothing, "{told}");
+            }
+            // Torque comes from an operator alone; what is latched rests, with whatever torque it has.
+            if state.motion() == Motion::Nothing && next.motion() != Motion::Nothing {
+                let known = state == State::Idle && event == Event::TorqueOn;
+                assert!(known || next.is_latched(), "{told}");
             }
             // Only a chunk makes the arm move, and only after somebody started.
             if commands.motion == Motion::Play && state.motion() != Motion::Play {
@@ -79,7 +83,7 @@ fn every_state_and_event_keeps_the_promises() {
             }
             // Nothing but a start leads from standing ready towards motion.
             if matches!(next, State::Hold { .. }) && !matches!(state, State::Hold { .. }) {
-                let started = state == State::Ready && event == Event::Start;
+                let started = state == State::Armed && event == Event::Start;
                 assert!(started || matches!(state, State::Running { .. }), "{told}");
             }
             // Whoever leaves a motion forgets what was queued.
@@ -118,7 +122,7 @@ fn a_chunk_in_time_ends_a_hold() {
 
 #[test]
 fn the_first_chunk_may_take_longer() {
-    let (state, _) = State::Ready.step(Event::Start, NOW, &PATIENCE);
+    let (state, _) = State::Armed.step(Event::Start, NOW, &PATIENCE);
     let tick = |after| state.step(Event::Tick, NOW + Duration::from_secs(after), &PATIENCE).0;
     assert_eq!(tick(9), state);
     assert_eq!(tick(11), State::Fault(Cause::Starting));
@@ -128,11 +132,13 @@ fn the_first_chunk_may_take_longer() {
 fn table() -> String {
     let long_ago = Duration::ZERO;
     let rows = [
+        State::Disconnected,
         State::Idle,
         State::Ready,
+        State::Armed,
         State::Running { observed: long_ago },
         State::Hold { since: long_ago, cause: Cause::Underrun },
-        State::Stopping { since: long_ago },
+        State::Stopping { since: long_ago, leased: true },
         State::Fault(Cause::Underrun),
         State::Estop,
     ];
@@ -144,7 +150,7 @@ fn table() -> String {
     );
     let name = |event: &Event| {
         let text = format!("{event:?}");
-        text.split(' ').next().map(str::to_owned).unwrap_or_default()
+        text.split([' ', '(']).next().map(str::to_owned).unwrap_or_default()
     };
     for event in events() {
         write!(text, " {} |", name(&event)).unwrap();

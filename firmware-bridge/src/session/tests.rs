@@ -149,7 +149,7 @@ fn a_stop_ends_the_episode_with_the_arm_at_rest() {
     session.connect(&server.endpoint, SOON).unwrap();
     let report = session.episode(0, 0, 0).unwrap();
     assert_eq!((report.outcome, report.steps), (Outcome::Stopped, 3));
-    assert_eq!(session.controller.state(), State::Ready);
+    assert_eq!(session.controller.state(), State::Armed);
 }
 
 #[test]
