@@ -6,9 +6,11 @@
 
 mod arrays;
 mod curve;
+mod desk;
 mod endpoint;
 mod error;
 pub mod groot;
+pub mod journal;
 mod keys;
 pub mod log;
 pub mod message;
@@ -17,6 +19,7 @@ pub mod native;
 pub mod ndarray;
 mod npy;
 pub mod openpi;
+pub mod operator;
 pub mod socket;
 #[cfg(test)]
 mod tests;
@@ -24,6 +27,7 @@ mod token;
 mod zap;
 
 pub use curve::{ClientKeys, KeyError, KeyPair, KnownClients, PublicKey, ServerKeys, has_curve};
+pub use desk::{Operator, OperatorDesk, OperatorSocket, Publisher, Subscriber};
 pub use endpoint::{SocketError, is_loopback};
 pub use error::WireError;
 pub use keys::{Keys, KeysError, Parts};
