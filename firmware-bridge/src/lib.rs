@@ -28,6 +28,8 @@ pub mod machine;
 pub mod motion;
 pub mod motors;
 pub mod pace;
+pub mod pilot;
+pub mod plan;
 pub mod recorder;
 pub mod session;
 #[cfg(test)]

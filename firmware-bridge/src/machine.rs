@@ -57,11 +57,6 @@ impl Cause {
         Self::Gate,
         Self::Unstoppable,
     ];
-
-    /// Whether a reset leads to an arm that must be connected to anew.
-    pub fn breaks_connection(self) -> bool {
-        matches!(self, Self::Arm | Self::HungUp | Self::Restarted)
-    }
 }
 
 impl fmt::Display for Cause {
@@ -251,8 +246,8 @@ impl State {
         match (self, event) {
             // From everywhere, and latched.
             (_, Event::Estop) => Self::Estop,
-            (Self::Fault(cause), Event::Reset) if cause.breaks_connection() => Self::Disconnected,
-            (Self::Fault(_) | Self::Estop, Event::Reset) => Self::Idle,
+            // Whatever it was, the arm is looked at anew.
+            (Self::Fault(_) | Self::Estop, Event::Reset) => Self::Disconnected,
             (Self::Fault(_) | Self::Estop, _) => self,
             (Self::Disconnected, Event::Connected) => Self::Idle,
             (Self::Disconnected, _) => self,
