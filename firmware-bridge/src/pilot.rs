@@ -193,7 +193,8 @@ impl Pilot {
         }
         match event {
             Event::TorqueOn if state == State::Ready => self.torque = true,
-            Event::TorqueOff if state == State::Idle => self.torque = false,
+            // Said only after the motors did it, which they do at rest alone.
+            Event::TorqueOff => self.torque = false,
             Event::Leased | Event::Start => self.heard = now,
             Event::Connected if state == State::Idle => {
                 self.torque = false;
@@ -206,15 +207,12 @@ impl Pilot {
 
     /// Set-points begin where the joints are.
     fn anchor(&mut self) -> Result<(), Trouble> {
+        self.may_have_torque()?;
         let mut start = [0.0; MAX_JOINTS];
-        for (joint, (limits, &found)) in self.limits.iter().zip(&self.measured).enumerate() {
-            let (min, max) = (limits.min, limits.max);
-            if !(min - SLACK_RAD..=max + SLACK_RAD).contains(&found) {
-                return Err(Trouble::Outside { joint, found, min, max });
-            }
-            if let Some(start) = start.get_mut(joint) {
-                *start = found.clamp(min, max);
-            }
+        for (start, (limits, measured)) in
+            start.iter_mut().zip(self.limits.iter().zip(&self.measured))
+        {
+            *start = measured.clamp(limits.min, limits.max);
         }
         self.trajectory.reset(start.get(..self.limits.len()).unwrap_or_default())?;
         if !self.trajectory.ticks(&self.scales, &mut self.goals) {
@@ -222,6 +220,21 @@ impl Pilot {
         }
         self.gate.arm(&self.goals)?;
         self.path.clear();
+        Ok(())
+    }
+
+    /// Whether every joint stands where a set-point may be.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not.
+    pub fn may_have_torque(&self) -> Result<(), Trouble> {
+        for (joint, (limits, &found)) in self.limits.iter().zip(&self.measured).enumerate() {
+            let (min, max) = (limits.min, limits.max);
+            if !(min - SLACK_RAD..=max + SLACK_RAD).contains(&found) {
+                return Err(Trouble::Outside { joint, found, min, max });
+            }
+        }
         Ok(())
     }
 

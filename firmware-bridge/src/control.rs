@@ -1,0 +1,503 @@
+//! The control thread: senses, lets the [pilot](crate::pilot) decide, commands. Nothing else.
+//!
+//! It owns the motors and the clock. Requests reach it, and what happened leaves it, through
+//! bounded channels that it never waits for; in an ordinary period it neither allocates nor locks
+//! nor writes a log. An emergency stop is one flag that it reads in every period.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use engraft_wire::operator::MAX_JOINTS;
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Cause, Event, State};
+use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
+use crate::pace::Pace;
+use crate::pilot::{Input, Output, Pilot, PilotCounters};
+
+/// Requests that may wait for the next period.
+const MAX_REQUESTS: usize = 32;
+/// Requests that one period takes.
+const REQUESTS_PER_PERIOD: usize = 8;
+/// What happened and was not yet looked at: some seconds of it.
+const MAX_HAPPENINGS: usize = 8192;
+/// How often each joint is examined, in seconds.
+const EXAMINE_SECS: f64 = 0.5;
+/// How often an arm that is away is looked for.
+const LOOK_FOR: Duration = Duration::from_millis(500);
+
+/// What the control thread is asked for.
+#[derive(Debug)]
+pub enum Request {
+    /// An input for the pilot.
+    Input(Input),
+    /// Torque on or off.
+    Torque(bool),
+}
+
+/// A request, and where the answer goes.
+#[derive(Debug)]
+struct Asked {
+    request: Request,
+    answer: Option<SyncSender<Result<State, String>>>,
+}
+
+/// One step of the pilot, as a journal keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When.
+    pub now: Duration,
+    /// What went in.
+    pub input: Input,
+    /// What came out.
+    pub output: Option<Output>,
+}
+
+/// How things are after a period.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// When the period began.
+    pub now: Duration,
+    /// How late that was.
+    pub late: Duration,
+    /// Where the machine is.
+    pub state: State,
+    /// Whether torque is on.
+    pub torque: bool,
+    /// The running episode.
+    pub episode: u32,
+    /// Where the joints are, in radians.
+    pub position_rad: [f64; MAX_JOINTS],
+    /// How fast they move, in radians per second.
+    pub velocity_rad_s: [f64; MAX_JOINTS],
+    /// Where they are sent to, in radians.
+    pub goal_rad: [f64; MAX_JOINTS],
+    /// How hard they push, in thousandths.
+    pub load_permille: [i16; MAX_JOINTS],
+    /// What happened so far.
+    pub counters: PilotCounters,
+}
+
+/// What the control thread tells.
+#[derive(Debug)]
+pub enum Happening {
+    /// A period is over.
+    Moment(Moment),
+    /// A step of the pilot.
+    Record(Record),
+    /// An arm answered, and this is what it is made of.
+    Connected(Vec<Identity>),
+    /// A joint was examined.
+    Examined {
+        /// Its index.
+        joint: usize,
+        /// What it says.
+        health: Health,
+    },
+    /// Something went wrong, in words.
+    Trouble(String),
+}
+
+/// How the control thread runs.
+#[derive(Debug, Clone, Copy)]
+pub struct ControlOptions {
+    /// Set-points per second.
+    pub setpoint_hz: u32,
+    /// Whether real-time scheduling and locked memory are asked for.
+    pub realtime: bool,
+}
+
+/// What the system granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// Whether the thread has a real-time priority.
+    pub priority: bool,
+    /// Whether its memory is locked.
+    pub memory: bool,
+}
+
+/// A running control thread. Dropping it brings the arm to rest first.
+#[derive(Debug)]
+pub struct Control {
+    requests: SyncSender<Asked>,
+    flags: Arc<Flags>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    estop: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// Brings the arm to rest when the thread that holds it panics.
+#[derive(Debug)]
+pub struct Sentinel(Arc<Flags>);
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// A way to the control thread, for every thread that has something to ask of it.
+#[derive(Debug, Clone)]
+pub struct Controls {
+    requests: SyncSender<Asked>,
+    flags: Arc<Flags>,
+}
+
+impl Control {
+    /// Starts the thread. What happens comes out of the receiver, which must be emptied: what
+    /// finds no room is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the thread cannot be started.
+    pub fn start(
+        motors: Box<dyn Motors>,
+        pilot: Pilot,
+        options: ControlOptions,
+    ) -> io::Result<(Self, Receiver<Happening>)> {
+        let (requests, asked) = sync_channel(MAX_REQUESTS);
+        let (tell, happenings) = sync_channel(MAX_HAPPENINGS);
+        let flags = Arc::new(Flags::default());
+        let period = Duration::from_secs(1) / options.setpoint_hz.max(1);
+        let joints = motors.joints().len();
+        let every = f64::from(options.setpoint_hz) * EXAMINE_SECS / joints.max(1) as f64;
+        let cycle = Cycle {
+            motors,
+            pilot,
+            pace: Pace::real_time(period),
+            tell,
+            sensed: Sensed::new(joints),
+            connected: false,
+            looked: None,
+            examined: 0,
+            examine_every: (every as u64).max(1),
+            ticks: 0,
+            flags: flags.clone(),
+        };
+        let thread = thread::Builder::new().name("control".into()).spawn(move || {
+            let _sentinel = Sentinel(cycle.flags.clone());
+            if options.realtime {
+                let _ = grant(); // asked for before, and reported there
+            }
+            cycle.run(&asked);
+        })?;
+        Ok((Self { requests, flags, thread: Some(thread) }, happenings))
+    }
+
+    /// A way to ask.
+    pub fn controls(&self) -> Controls {
+        Controls { requests: self.requests.clone(), flags: self.flags.clone() }
+    }
+
+    /// Whether the thread has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Brings the arm to rest and ends the thread.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.flags.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic there has nothing left to stop here
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Controls {
+    /// Hands an input over without waiting for an answer; whether there was room.
+    pub fn tell(&self, input: Input) -> bool {
+        self.requests.try_send(Asked { request: Request::Input(input), answer: None }).is_ok()
+    }
+
+    /// Asks, and waits until the control thread has done it; the state that it led to.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not done, in words.
+    pub fn ask(&self, request: Request, timeout: Duration) -> Result<State, String> {
+        let (answer, answered) = sync_channel(1);
+        let busy = |_| "the control thread is busy: try again".to_owned();
+        self.requests.try_send(Asked { request, answer: Some(answer) }).map_err(busy)?;
+        let silent = |_| format!("the control thread did not answer within {timeout:?}");
+        answered.recv_timeout(timeout).map_err(silent)?
+    }
+
+    /// Stops the arm, latched. Never waits; it takes effect in the next period.
+    pub fn estop(&self) {
+        self.flags.estop.store(true, Ordering::Release);
+    }
+
+    /// Brings the arm to rest and ends the control thread.
+    pub fn shut_down(&self) {
+        self.flags.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether the control thread was told to end.
+    pub fn is_shutting_down(&self) -> bool {
+        self.flags.stop.load(Ordering::Acquire)
+    }
+
+    /// Brings the arm to rest when the calling thread panics while it holds this.
+    pub fn sentinel(&self) -> Sentinel {
+        Sentinel(self.flags.clone())
+    }
+}
+
+/// Asks for real-time scheduling of this thread and for locked memory.
+pub fn grant() -> Granted {
+    use thread_priority::{
+        RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+        set_thread_priority_and_policy, thread_native_id,
+    };
+    let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let level = 50_u8.try_into().map(ThreadPriority::Crossplatform);
+    let priority = level
+        .is_ok_and(|level| set_thread_priority_and_policy(thread_native_id(), level, fifo).is_ok());
+    let all = rustix::mm::MlockAllFlags::CURRENT | rustix::mm::MlockAllFlags::FUTURE;
+    Granted { priority, memory: rustix::mm::mlockall(all).is_ok() }
+}
+
+struct Cycle {
+    motors: Box<dyn Motors>,
+    pilot: Pilot,
+    pace: Pace,
+    tell: SyncSender<Happening>,
+    sensed: Sensed,
+    connected: bool,
+    looked: Option<Duration>,
+    examined: usize,
+    examine_every: u64,
+    ticks: u64,
+    flags: Arc<Flags>,
+}
+
+impl Cycle {
+    fn run(mut self, asked: &Receiver<Asked>) {
+        let mut stopping = false;
+        loop {
+            let late = self.pace.wait();
+            let now = self.pace.now();
+            if self.flags.estop.swap(false, Ordering::AcqRel) {
+                self.step(Input::Event(Event::Estop), now);
+            }
+            if self.flags.stop.load(Ordering::Acquire) && !stopping {
+                stopping = true;
+                self.step(Input::Event(Event::Stop), now);
+            }
+            for _ in 0..REQUESTS_PER_PERIOD {
+                match asked.try_recv() {
+                    Ok(asked) => self.answer(asked, now),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                }
+            }
+            if self.pilot.state() == State::Disconnected {
+                self.look_for(now);
+            }
+            if self.connected {
+                self.sense(now);
+            }
+            // What was sensed may have taken its time.
+            let output = self.step(Input::Tick, self.pace.now());
+            self.command(output, now);
+            self.examine(now);
+            self.moment(now, late);
+            // Done once nothing moves: neither on its way nor on its way to rest.
+            let state = self.pilot.state();
+            if stopping && !state.is_moving() && !matches!(state, State::Stopping { .. }) {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input, now: Duration) -> Option<Output> {
+        let output = self.pilot.step(&input, now);
+        // Where there is no room, a journal has a hole; the arm does not wait for it.
+        let _ = self.tell.try_send(Happening::Record(Record { now, input, output }));
+        output
+    }
+
+    fn answer(&mut self, asked: Asked, now: Duration) {
+        let Asked { request, answer } = asked;
+        let before = (self.pilot.state(), self.pilot.counters().refused);
+        let done = match request {
+            Request::Torque(on) => self.torque(on, now),
+            Request::Input(input) => {
+                let event = if let Input::Event(event) = &input { Some(*event) } else { None };
+                self.step(input, now);
+                let after = (self.pilot.state(), self.pilot.counters().refused);
+                let ignored = event.is_some() && before == after;
+                if ignored || after.1 > before.1 {
+                    let state = after.0.name();
+                    let why = self.pilot.trouble().filter(|_| !ignored);
+                    Err(why.map_or(
+                        format!("nothing follows from that in {state}"),
+                        ToString::to_string,
+                    ))
+                } else {
+                    Ok(())
+                }
+            }
+        };
+        if let Some(answer) = answer {
+            // Whoever asked may have given up.
+            let _ = answer.try_send(done.map(|()| self.pilot.state()));
+        }
+    }
+
+    fn torque(&mut self, on: bool, now: Duration) -> Result<(), String> {
+        let state = self.pilot.state();
+        if !self.connected {
+            return Err("the arm is not connected: look at `firmware-bridge doctor`".into());
+        }
+        if on && state != State::Idle {
+            return Err(match state {
+                State::Fault(cause) => format!("a fault is latched ({cause}): reset it first"),
+                State::Estop => "the emergency stop is latched: reset it first".into(),
+                state if self.pilot.torque() => format!("torque is on already ({})", state.name()),
+                state => format!("not in {}", state.name()),
+            });
+        }
+        if !on && (state.is_moving() || matches!(state, State::Stopping { .. })) {
+            return Err("the arm moves: stop it first".into());
+        }
+        if on {
+            self.sense(now);
+            self.pilot.may_have_torque().map_err(|trouble| trouble.to_string())?;
+        }
+        self.motors.torque(on).map_err(|error| {
+            self.fail(&error, now);
+            error.to_string()
+        })?;
+        // Where the joints are now: torque may have moved them by a tick.
+        let now = self.pace.now();
+        self.sense(now);
+        self.step(Input::Event(if on { Event::TorqueOn } else { Event::TorqueOff }), now);
+        Ok(())
+    }
+
+    fn look_for(&mut self, now: Duration) {
+        if self.looked.is_some_and(|looked| now.saturating_sub(looked) < LOOK_FOR) {
+            return;
+        }
+        self.looked = Some(now);
+        self.connected = false;
+        match self.motors.identify() {
+            Ok(identities) => {
+                self.connected = true;
+                let _ = self.tell.try_send(Happening::Connected(identities));
+                self.step(Input::Event(Event::Connected), self.pace.now());
+            }
+            Err(error) => {
+                let _ = self.tell.try_send(Happening::Trouble(error.to_string()));
+            }
+        }
+        // That took as long as it took, and is no gap of a moving arm.
+        self.pace.restart();
+    }
+
+    fn sense(&mut self, now: Duration) {
+        match self.motors.sense(&mut self.sensed) {
+            Ok(()) => {
+                let reading = Pilot::reading(&self.sensed);
+                self.step(reading, self.pace.now());
+            }
+            Err(error) => self.fail(&error, now),
+        }
+    }
+
+    fn command(&mut self, output: Option<Output>, now: Duration) {
+        let goals = output.and_then(|output| output.goals);
+        if let (Some(goals), true) = (goals, self.connected) {
+            let goals = goals.get(..self.sensed.position.len()).unwrap_or_default();
+            if let Err(error) = self.motors.command(goals) {
+                self.fail(&error, now);
+            }
+        }
+    }
+
+    fn examine(&mut self, now: Duration) {
+        self.ticks += 1;
+        let joints = self.sensed.position.len();
+        if !self.connected || joints == 0 || !self.ticks.is_multiple_of(self.examine_every) {
+            return;
+        }
+        let joint = self.examined % joints;
+        self.examined = joint + 1;
+        match self.motors.examine(joint) {
+            Ok(health) => {
+                let _ = self.tell.try_send(Happening::Examined { joint, health });
+            }
+            // A silent joint shows in the next readings, which know how often is too often.
+            Err(MotorsError::Silent { .. } | MotorsError::Damaged { .. }) => {}
+            Err(error) => self.fail(&error, now),
+        }
+    }
+
+    /// What an error of the motors is for the pilot.
+    fn fail(&mut self, error: &MotorsError, now: Duration) {
+        let known = self.pilot.state().is_latched();
+        let input = match error {
+            MotorsError::Silent { .. } | MotorsError::Damaged { .. } => Input::Missed,
+            MotorsError::HungUp { .. } | MotorsError::Port { .. } => {
+                self.connected = false;
+                Input::Event(Event::Failed(Cause::HungUp))
+            }
+            MotorsError::Alarm { .. } => Input::Event(Event::Failed(Cause::Alarm)),
+            MotorsError::Restarted { .. } => Input::Event(Event::Failed(Cause::Restarted)),
+            _ => Input::Event(Event::Failed(Cause::Arm)),
+        };
+        self.step(input, now);
+        if !known {
+            let _ = self.tell.try_send(Happening::Trouble(error.to_string()));
+        }
+    }
+
+    fn moment(&self, now: Duration, late: Duration) {
+        let pilot = &self.pilot;
+        let fill = |values: &mut dyn Iterator<Item = f64>| {
+            let mut all = [0.0; MAX_JOINTS];
+            all.iter_mut().zip(values).for_each(|(all, value)| *all = value);
+            all
+        };
+        let mut load_permille = [0; MAX_JOINTS];
+        for (all, load) in load_permille.iter_mut().zip(&self.sensed.load_permille) {
+            *all = *load;
+        }
+        let moment = Moment {
+            now,
+            late,
+            state: pilot.state(),
+            torque: pilot.torque(),
+            episode: pilot.episode(),
+            position_rad: fill(&mut pilot.measured_rad().iter().copied()),
+            velocity_rad_s: fill(&mut pilot.velocity_rad_s().iter().copied()),
+            goal_rad: fill(&mut pilot.goals_rad()),
+            load_permille,
+            counters: pilot.counters(),
+        };
+        let _ = self.tell.try_send(Happening::Moment(moment));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! The operator's side of the bridge: verbs in, answers out, and who may move the arm.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use engraft_wire::operator::{Answer, Verb};
+use engraft_wire::{OperatorDesk, SocketError};
+use rand::RngExt;
+
+use crate::control::{Controls, Request};
+use crate::hub::Board;
+use crate::machine::{Event, State};
+use crate::pilot::Input;
+use crate::plan::{MAX_WAYPOINTS, Plan};
+
+/// How long the control thread may take to answer; switching torque takes the longest.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an arm may take to come to rest before a lease is stolen.
+const REST: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+struct Lease {
+    id: u64,
+    holder: String,
+}
+
+/// Who may move the arm: one at a time. Policies and operators take the same lease.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    lease: Arc<Mutex<Option<Lease>>>,
+    controls: Controls,
+    board: Board,
+}
+
+impl Leases {
+    /// Nobody's.
+    pub fn new(controls: Controls, board: Board) -> Self {
+        Self { lease: Arc::default(), controls, board }
+    }
+
+    fn event(&self, event: Event) -> Result<State, String> {
+        self.controls.ask(Request::Input(Input::Event(event)), PATIENCE)
+    }
+
+    /// Takes the lease; its number.
+    ///
+    /// # Errors
+    ///
+    /// When somebody else has it, or the arm has no torque.
+    pub fn take(&self, holder: &str, steal: bool) -> Result<u64, String> {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.state().is_some_and(|state| !is_leased(state)) {
+            *lease = None; // lost by silence, a fault or a stop
+        }
+        if let Some(other) = &*lease {
+            if !steal {
+                return Err(format!(
+                    "{} has the lease: wait, or take it away with --steal",
+                    other.holder
+                ));
+            }
+            let _ = self.event(Event::Stop); // it may stand still already
+            self.wait_for_rest()?;
+            let _ = self.event(Event::LeaseLost); // and then there is none to lose
+        }
+        *lease = None;
+        self.event(Event::Leased).map_err(|error| self.why_not_armed(&error))?;
+        let id = rand::rng().random_range(1..u64::MAX);
+        *lease = Some(Lease { id, holder: holder.to_owned() });
+        self.board.set_holder(Some(holder.to_owned()));
+        Ok(id)
+    }
+
+    fn state(&self) -> Option<State> {
+        self.board.moment().map(|moment| moment.state)
+    }
+
+    fn why_not_armed(&self, error: &str) -> String {
+        match self.state() {
+            Some(State::Idle) => "torque is off: `firmware-bridge torque on` first".into(),
+            Some(State::Fault(cause)) => {
+                format!("a fault is latched ({cause}): `firmware-bridge reset` first")
+            }
+            Some(State::Estop) => {
+                "the emergency stop is latched: `firmware-bridge reset` first".into()
+            }
+            Some(State::Disconnected) | None => "the arm is not connected".into(),
+            _ => error.to_owned(),
+        }
+    }
+
+    fn wait_for_rest(&self) -> Result<(), String> {
+        let began = Instant::now();
+        while self
+            .state()
+            .is_some_and(|state| state.is_moving() || matches!(state, State::Stopping { .. }))
+        {
+            if began.elapsed() > REST {
+                return Err("the arm does not come to rest".into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Whether `id` is the lease.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, with who has it.
+    pub fn check(&self, id: u64) -> Result<(), String> {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*lease {
+            Some(lease) if lease.id == id => Ok(()),
+            Some(lease) => Err(format!("no lease: {} has it", lease.holder)),
+            None => Err("no lease: take it first".into()),
+        }
+    }
+
+    /// Says that whoever has the lease is there.
+    ///
+    /// # Errors
+    ///
+    /// When it is not the lease, or was lost.
+    pub fn keep(&self, id: u64) -> Result<(), String> {
+        self.check(id)?;
+        if self.state().is_some_and(|state| !is_leased(state)) {
+            return Err("the lease was lost: take it anew".into());
+        }
+        self.controls.tell(Input::Heartbeat);
+        Ok(())
+    }
+
+    /// Gives the lease back; an arm that moves comes to rest.
+    ///
+    /// # Errors
+    ///
+    /// When it is not the lease.
+    pub fn release(&self, id: u64) -> Result<(), String> {
+        self.check(id)?;
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.board.set_holder(None);
+        let _ = self.event(Event::LeaseLost); // lost already is as good
+        Ok(())
+    }
+}
+
+fn is_leased(state: State) -> bool {
+    match state {
+        State::Armed | State::Running { .. } | State::Hold { .. } => true,
+        State::Stopping { leased, .. } => leased,
+        _ => false,
+    }
+}
+
+/// Answers an operator's verbs until the control thread is told to end.
+///
+/// # Errors
+///
+/// When the thread cannot be started.
+pub fn serve(
+    desk: OperatorDesk,
+    leases: Leases,
+    plan_period_secs: f64,
+) -> io::Result<JoinHandle<Result<(), SocketError>>> {
+    let sentinel = leases.controls.sentinel();
+    let mut operator = Desk { leases, plan_period_secs, episode: 1 << 31, number: 0 };
+    thread::Builder::new().name("operator".into()).spawn(move || {
+        let _sentinel = sentinel;
+        while !operator.leases.controls.is_shutting_down() {
+            let Some((who, verb)) = desk.receive(Duration::from_millis(100))? else { continue };
+            let done = verb
+                .map_err(|error| format!("not a verb: {error}"))
+                .and_then(|verb| operator.on(verb));
+            let (ok, detail, lease) = match done {
+                Ok(lease) => (true, String::new(), lease),
+                Err(detail) => (false, detail, None),
+            };
+            let status = operator.leases.board.status();
+            desk.answer(who, &Answer { ok, detail, lease, status })?;
+        }
+        Ok(())
+    })
+}
+
+struct Desk {
+    leases: Leases,
+    plan_period_secs: f64,
+    /// Operators' motions are episodes of their own, apart from a policy's.
+    episode: u32,
+    number: u64,
+}
+
+impl Desk {
+    fn on(&mut self, verb: Verb) -> Result<Option<u64>, String> {
+        let leases = self.leases.clone();
+        let done = |_: State| None;
+        match verb {
+            Verb::Status => Ok(None),
+            Verb::Torque { on } => leases.controls.ask(Request::Torque(on), PATIENCE).map(done),
+            Verb::Take { holder, steal } => leases.take(&holder, steal).map(Some),
+            Verb::Keep { lease } => leases.keep(lease).map(|()| None),
+            Verb::Release { lease } => leases.release(lease).map(|()| None),
+            Verb::Go { lease, period_secs, waypoints_rad, last } => {
+                leases.keep(lease)?;
+                self.go(period_secs, &waypoints_rad, last).map(done)
+            }
+            Verb::Start => leases.event(Event::Start).map(done),
+            Verb::Stop => leases.event(Event::Stop).map(done),
+            Verb::Estop => {
+                leases.controls.estop();
+                Ok(None)
+            }
+            Verb::Reset => leases.event(Event::Reset).map(done),
+            Verb::Shutdown => {
+                leases.controls.shut_down();
+                Ok(None)
+            }
+            _ => Err("this bridge does not know the verb".into()),
+        }
+    }
+
+    /// Waypoints at the bridge's own rate, from now on; those given are met on straight lines.
+    fn go(
+        &mut self,
+        period_secs: f64,
+        waypoints: &[Vec<f64>],
+        last: bool,
+    ) -> Result<State, String> {
+        let moment = self.leases.board.moment().ok_or("the arm is not connected")?;
+        let joints = self.leases.board.status().joints.len();
+        if let Some(row) = waypoints.iter().find(|row| row.len() != joints) {
+            return Err(format!("a waypoint has {joints} angle(s), found {}", row.len()));
+        }
+        if !(period_secs.is_finite() && period_secs > 0.0) {
+            return Err(format!("period_secs must be above 0, found {period_secs}"));
+        }
+        let secs = period_secs * waypoints.len() as f64;
+        let rows = (secs / self.plan_period_secs).ceil();
+        if !(1.0..=MAX_WAYPOINTS as f64).contains(&rows) {
+            let most = self.plan_period_secs * MAX_WAYPOINTS as f64;
+            return Err(format!("a motion takes up to {most:.1} s, found {secs:.1}: split it"));
+        }
+        let goals = moment.goal_rad.get(..joints).unwrap_or_default();
+        let rows = (1..=rows as usize).flat_map(|row| {
+            let at = (row as f64 * self.plan_period_secs / period_secs).min(waypoints.len() as f64);
+            let whole = (at.ceil() as usize).max(1);
+            let part = at - (whole - 1) as f64;
+            let to = waypoints.get(whole - 1).map(Vec::as_slice).unwrap_or_default();
+            let from = if whole == 1 { goals } else { &waypoints[whole - 2] };
+            from.iter().zip(to).map(move |(from, to)| from + (to - from) * part)
+        });
+        let waypoints_rad: Vec<f64> = rows.collect();
+        if moment.state == State::Armed {
+            self.episode = self.episode.wrapping_add(1) | 1 << 31;
+            self.leases.controls.tell(Input::Episode(self.episode));
+            self.leases.event(Event::Start)?;
+        }
+        self.number += 1;
+        let plan = Plan {
+            episode: self.episode,
+            number: self.number,
+            observed: moment.now,
+            first_tick: (moment.now.as_secs_f64() / self.plan_period_secs) as u64 + 1,
+            waypoints_rad,
+            last,
+        };
+        self.leases.controls.ask(Request::Input(Input::Plan(Box::new(plan))), PATIENCE)
+    }
+}
