@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engraft_wire::operator::MAX_JOINTS;
 use serde::{Deserialize, Serialize};
@@ -123,8 +123,7 @@ pub struct Granted {
 /// A running control thread. Dropping it brings the arm to rest first.
 #[derive(Debug)]
 pub struct Control {
-    requests: SyncSender<Asked>,
-    flags: Arc<Flags>,
+    controls: Controls,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -151,6 +150,7 @@ impl Drop for Sentinel {
 pub struct Controls {
     requests: SyncSender<Asked>,
     flags: Arc<Flags>,
+    epoch: Instant,
 }
 
 impl Control {
@@ -167,14 +167,14 @@ impl Control {
     ) -> io::Result<(Self, Receiver<Happening>)> {
         let (requests, asked) = sync_channel(MAX_REQUESTS);
         let (tell, happenings) = sync_channel(MAX_HAPPENINGS);
-        let flags = Arc::new(Flags::default());
+        let (flags, epoch) = (Arc::new(Flags::default()), Instant::now());
         let period = Duration::from_secs(1) / options.setpoint_hz.max(1);
         let joints = motors.joints().len();
         let every = f64::from(options.setpoint_hz) * EXAMINE_SECS / joints.max(1) as f64;
         let cycle = Cycle {
             motors,
             pilot,
-            pace: Pace::real_time(period),
+            pace: Pace::RealTime { epoch, next: Duration::ZERO, period },
             tell,
             sensed: Sensed::new(joints),
             connected: false,
@@ -191,12 +191,13 @@ impl Control {
             }
             cycle.run(&asked);
         })?;
-        Ok((Self { requests, flags, thread: Some(thread) }, happenings))
+        let controls = Controls { requests, flags, epoch };
+        Ok((Self { controls, thread: Some(thread) }, happenings))
     }
 
     /// A way to ask.
     pub fn controls(&self) -> Controls {
-        Controls { requests: self.requests.clone(), flags: self.flags.clone() }
+        self.controls.clone()
     }
 
     /// Whether the thread has ended.
@@ -210,7 +211,7 @@ impl Control {
     }
 
     fn end(&mut self) {
-        self.flags.stop.store(true, Ordering::Release);
+        self.controls.shut_down();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // a panic there has nothing left to stop here
         }
@@ -224,6 +225,11 @@ impl Drop for Control {
 }
 
 impl Controls {
+    /// Now, on the control thread's clock, which never goes back.
+    pub fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
     /// Hands an input over without waiting for an answer; whether there was room.
     pub fn tell(&self, input: Input) -> bool {
         self.requests.try_send(Asked { request: Request::Input(input), answer: None }).is_ok()

@@ -311,6 +311,19 @@ impl Controller {
         Some(Ask { episode, tick, t_obs: now, attention, frames })
     }
 
+    /// What the policy wants from this period on, action after action, as far as it goes.
+    pub fn wanted(&self) -> impl Iterator<Item = &[f32]> {
+        (self.tick..).map_while(|tick| self.queue.action(tick))
+    }
+
+    /// When that was sensed from which the playing chunk was made.
+    pub fn observed(&self) -> Option<Duration> {
+        match self.state {
+            State::Running { observed } => Some(observed),
+            _ => None,
+        }
+    }
+
     /// Whether an answer is awaited.
     pub fn is_waiting(&self) -> bool {
         self.asked.is_some()

@@ -238,21 +238,13 @@ impl Desk {
             return Err(format!("period_secs must be above 0, found {period_secs}"));
         }
         let secs = period_secs * waypoints.len() as f64;
-        let rows = (secs / self.plan_period_secs).ceil();
+        let rows = (secs / self.plan_period_secs - 1e-9).ceil();
         if !(1.0..=MAX_WAYPOINTS as f64).contains(&rows) {
             let most = self.plan_period_secs * MAX_WAYPOINTS as f64;
             return Err(format!("a motion takes up to {most:.1} s, found {secs:.1}: split it"));
         }
-        let goals = moment.goal_rad.get(..joints).unwrap_or_default();
-        let rows = (1..=rows as usize).flat_map(|row| {
-            let at = (row as f64 * self.plan_period_secs / period_secs).min(waypoints.len() as f64);
-            let whole = (at.ceil() as usize).max(1);
-            let part = at - (whole - 1) as f64;
-            let to = waypoints.get(whole - 1).map(Vec::as_slice).unwrap_or_default();
-            let from = if whole == 1 { goals } else { &waypoints[whole - 2] };
-            from.iter().zip(to).map(move |(from, to)| from + (to - from) * part)
-        });
-        let waypoints_rad: Vec<f64> = rows.collect();
+        let from = moment.goal_rad.get(..joints).unwrap_or_default();
+        let waypoints_rad = resample(from, waypoints, period_secs, self.plan_period_secs);
         if moment.state == State::Armed {
             self.episode = self.episode.wrapping_add(1) | 1 << 31;
             self.leases.controls.tell(Input::Episode(self.episode));
@@ -268,5 +260,41 @@ impl Desk {
             last,
         };
         self.leases.controls.ask(Request::Input(Input::Plan(Box::new(plan))), PATIENCE)
+    }
+}
+
+/// Waypoints `to_secs` apart on straight lines from `from` through `waypoints`, which are
+/// `period_secs` apart.
+pub fn resample(from: &[f64], waypoints: &[Vec<f64>], period_secs: f64, to_secs: f64) -> Vec<f64> {
+    let count = waypoints.len();
+    let rows = (period_secs * count as f64 / to_secs - 1e-9).ceil().max(1.0) as usize;
+    let mut resampled = Vec::with_capacity(rows * from.len());
+    for row in 1..=rows {
+        let at = (row as f64 * to_secs / period_secs).min(count as f64);
+        let leg = ((at - 1e-9).floor().max(0.0) as usize).min(count.saturating_sub(1));
+        let part = at - leg as f64;
+        let Some(to) = waypoints.get(leg) else { break };
+        let start =
+            leg.checked_sub(1).and_then(|leg| waypoints.get(leg)).map_or(from, Vec::as_slice);
+        resampled.extend(start.iter().zip(to).map(|(start, to)| start + (to - start) * part));
+    }
+    resampled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waypoints_are_met_on_straight_lines() {
+        let waypoints = [vec![1.0], vec![0.0]];
+        let close = |found: Vec<f64>, expected: &[f64]| {
+            assert_eq!(found.len(), expected.len(), "{found:?}");
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{found:?}");
+        };
+        close(resample(&[0.0], &waypoints, 0.2, 0.1), &[0.5, 1.0, 0.5, 0.0]);
+        close(resample(&[0.0], &waypoints, 0.1, 0.1), &[1.0, 0.0]);
+        close(resample(&[0.0], &waypoints[..1], 0.05, 0.1), &[1.0]);
+        close(resample(&[0.0], &waypoints[..1], 0.3, 0.2), &[2.0 / 3.0, 1.0]);
     }
 }
