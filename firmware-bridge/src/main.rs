@@ -12,13 +12,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "firmware-bridge", version)]
 struct Command {
-    #[command(flatten)]
-    args: cli::Args,
+    #[command(subcommand)]
+    verb: cli::Verb,
 }
 
 #[allow(clippy::print_stderr)] // The one line that says what went wrong.
 fn main() -> ExitCode {
-    cli::run(&Command::parse().args).unwrap_or_else(|error| {
+    cli::dispatch(&Command::parse().verb).unwrap_or_else(|error| {
         eprintln!("firmware-bridge: {error:#}");
         ExitCode::from(2)
     })
