@@ -33,7 +33,7 @@ pub struct Packet<'a> {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// How many of them were read.
     read: usize,
     /// Data, in bytes, that a packet can have.

@@ -32,7 +32,7 @@ fn packets_are_those_of_the_vendor() {
     );
     assert_eq!(
         built(|out| sync_read(out, 56, 6, [1, 2])),
-        [0xFF, 0xFF, 0xFE, 6, 0x82, 56, 6, 1, 2, 0x34]
+        [0xFF, 0xFF, 0xFE, 6, 0x82, 56, 6, 1, 2, 0x38]
     );
     assert_eq!(built(|out| sync_read(out, 56, 6, 1..=6)).len(), 14);
     let rows = (1..=6).map(|id| (id, [0, 8]));
