@@ -11,7 +11,11 @@ use engraft_core::{Observation, RobotSpec};
 
 pub use sim::SimArm;
 
+use crate::calibration::{Calibration, CalibrationError};
+use crate::description::{ArmDescription, Protocol};
 use crate::limits::DimensionLimits;
+use crate::motors::{Motors, MotorsError};
+use crate::units::{JointScales, Scale, Unit};
 
 /// Why an arm failed.
 #[derive(Debug, thiserror::Error)]
@@ -82,3 +86,91 @@ pub trait Arm {
     /// Whether the task is achieved, where somebody can tell.
     fn success(&self) -> Option<bool>;
 }
+
+/// The motors of a described arm at `port`, with what its calibration says about them. Nothing is
+/// asked of them yet.
+///
+/// # Errors
+///
+/// When the port makes no sense, or the calibration is of another arm.
+pub fn open(
+    arm: &ArmDescription,
+    port: &str,
+    calibration: Option<&Calibration>,
+) -> Result<Box<dyn Motors>, OpenError> {
+    Ok(match arm.protocol {
+        Protocol::Feetech => {
+            let motors = feetech::FeetechMotors::new(arm, port);
+            match calibration {
+                Some(calibration) => Box::new(motors.calibrated(arm, calibration)?),
+                None => Box::new(motors),
+            }
+        }
+        Protocol::Dynamixel | Protocol::Xarm => {
+            return Err(MotorsError::Refused { detail: "soon".into() }.into());
+        }
+    })
+}
+
+/// Why an arm cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Its calibration does not fit.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// Its port makes no sense.
+    #[error(transparent)]
+    Motors(#[from] MotorsError),
+    /// The policy speaks a unit that only a calibration explains.
+    #[error("joint {joint}: `{unit}` needs a calibration: give --calibration FILE")]
+    Uncalibrated {
+        /// The joint.
+        joint: String,
+        /// Its unit.
+        unit: &'static str,
+    },
+}
+
+/// What each joint's ticks are worth, in radians and to the policy.
+///
+/// # Errors
+///
+/// When the calibration is of another arm, or there is none and a joint needs one.
+pub fn scales(
+    arm: &ArmDescription,
+    calibration: Option<&Calibration>,
+) -> Result<Vec<JointScales>, OpenError> {
+    if let Some(calibration) = calibration {
+        let joints = calibration.of(arm)?.into_iter().zip(&arm.joints);
+        return Ok(joints
+            .map(|(calibration, joint)| JointScales {
+                radians: calibration.radians(joint),
+                policy: calibration.scale(joint),
+            })
+            .collect());
+    }
+    let per_turn = match arm.protocol {
+        Protocol::Feetech | Protocol::Dynamixel => SERVO_TICKS,
+        Protocol::Xarm => std::f64::consts::TAU * 1e6,
+    };
+    let middle = if arm.protocol == Protocol::Xarm { 0 } else { (SERVO_TICKS / 2.0) as i32 };
+    let joints = arm.joints.iter().map(|joint| {
+        let zero = joint.zero_ticks.unwrap_or(middle);
+        let radians = Scale::radians(per_turn, zero, joint.inverted);
+        let policy = match joint.unit {
+            Unit::Rad => radians,
+            Unit::Raw => Scale::through((0, 0.0), (1, 1.0)),
+            Unit::Gripper => radians.onto((joint.min_rad, 0.0), (joint.max_rad, 1.0)),
+            unit => {
+                let (joint, unit) = (joint.name.clone(), unit.name());
+                return Err(OpenError::Uncalibrated { joint, unit });
+            }
+        };
+        Ok(JointScales { radians, policy })
+    });
+    joints.collect()
+}
+
+/// Ticks in a turn of the servos.
+const SERVO_TICKS: f64 = 4096.0;

@@ -2,6 +2,7 @@
 
 mod arm;
 mod drive;
+mod emulate;
 mod operate;
 mod run;
 mod screen;
@@ -36,6 +37,8 @@ pub enum Verb {
     Goto(operate::GotoArgs),
     /// Move every joint to zero, within every limit.
     Home(operate::HomeArgs),
+    /// Stand for an arm: its own side of the wire, so that everything can be tried without one.
+    Emulate(emulate::EmulateArgs),
     /// End a running bridge; the arm comes to rest first.
     Shutdown(operate::Endpoint),
 }
@@ -55,6 +58,7 @@ pub fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Torque(args) => operate::torque(args),
         Verb::Goto(args) => operate::goto(args),
         Verb::Home(args) => operate::home(args),
+        Verb::Emulate(args) => emulate::emulate(args),
         Verb::Shutdown(endpoint) => operate::shutdown(endpoint),
     }
 }

@@ -394,7 +394,9 @@ impl Cycle {
             self.fail(&error, now);
             error.to_string()
         })?;
-        // Where the joints are now: torque may have moved them by a tick.
+        // Where the joints are now: torque may have moved them by a tick. The arm stands, so the
+        // time that this took makes no period late.
+        self.pace.restart();
         let now = self.pace.now();
         self.sense(now);
         self.step(Input::Event(if on { Event::TorqueOn } else { Event::TorqueOff }), now);

@@ -23,7 +23,7 @@ use crate::pilot::Input;
 use crate::plan::{MAX_WAYPOINTS, Plan};
 use crate::recorder::{self, Recorder};
 use crate::session::EpisodeReport;
-use crate::units::Scale;
+use crate::units::JointScales;
 
 /// How long the control thread may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -75,15 +75,6 @@ pub enum DriverError {
 
 fn because(trouble: Option<&String>) -> String {
     trouble.map_or(String::new(), |trouble| format!(" ({trouble})"))
-}
-
-/// One joint's scales, from ticks.
-#[derive(Debug, Clone, Copy)]
-pub struct JointScales {
-    /// To radians.
-    pub radians: Scale,
-    /// To what the policy speaks.
-    pub policy: Scale,
 }
 
 /// What the arm senses and accepts, in the policy's words.

@@ -174,11 +174,17 @@ pub fn serve(
             let done = verb
                 .map_err(|error| format!("not a verb: {error}"))
                 .and_then(|verb| operator.on(verb));
+            let mut status = operator.leases.board.status();
             let (ok, detail, lease) = match done {
-                Ok(lease) => (true, String::new(), lease),
+                Ok(Done { lease, state }) => {
+                    // The board is up to a period behind what was just done.
+                    if let Some(state) = state {
+                        state.name().clone_into(&mut status.state);
+                    }
+                    (true, String::new(), lease)
+                }
                 Err(detail) => (false, detail, None),
             };
-            let status = operator.leases.board.status();
             desk.answer(who, &Answer { ok, detail, lease, status })?;
         }
         Ok(())
@@ -193,16 +199,27 @@ struct Desk {
     number: u64,
 }
 
+/// What came of a verb.
+#[derive(Default)]
+struct Done {
+    state: Option<State>,
+    lease: Option<u64>,
+}
+
 impl Desk {
-    fn on(&mut self, verb: Verb) -> Result<Option<u64>, String> {
+    fn on(&mut self, verb: Verb) -> Result<Done, String> {
         let leases = self.leases.clone();
-        let done = |_: State| None;
+        let done = |state: State| Done { state: Some(state), lease: None };
+        let nothing = |()| Done::default();
         match verb {
-            Verb::Status => Ok(None),
+            Verb::Status => Ok(Done::default()),
             Verb::Torque { on } => leases.controls.ask(Request::Torque(on), PATIENCE).map(done),
-            Verb::Take { holder, steal } => leases.take(&holder, steal).map(Some),
-            Verb::Keep { lease } => leases.keep(lease).map(|()| None),
-            Verb::Release { lease } => leases.release(lease).map(|()| None),
+            Verb::Take { holder, steal } => {
+                let lease = Some(leases.take(&holder, steal)?);
+                Ok(Done { lease, state: Some(State::Armed) })
+            }
+            Verb::Keep { lease } => leases.keep(lease).map(nothing),
+            Verb::Release { lease } => leases.release(lease).map(nothing),
             Verb::Go { lease, period_secs, waypoints_rad, last } => {
                 leases.keep(lease)?;
                 self.go(period_secs, &waypoints_rad, last).map(done)
@@ -211,12 +228,12 @@ impl Desk {
             Verb::Stop => leases.event(Event::Stop).map(done),
             Verb::Estop => {
                 leases.controls.estop();
-                Ok(None)
+                Ok(Done::default())
             }
             Verb::Reset => leases.event(Event::Reset).map(done),
             Verb::Shutdown => {
                 leases.controls.shut_down();
-                Ok(None)
+                Ok(Done::default())
             }
             _ => Err("this bridge does not know the verb".into()),
         }

@@ -63,6 +63,18 @@ impl Scale {
         Self { offset: -slope * f64::from(zero), slope }
     }
 
+    /// The scale, of the same joint, on which the values `a.0` and `b.0` of this one are `a.1` and
+    /// `b.1`.
+    ///
+    /// # Panics
+    ///
+    /// When both have the same value on either scale.
+    pub fn onto(self, a: (f64, f64), b: (f64, f64)) -> Self {
+        let ratio = (b.1 - a.1) / (b.0 - a.0);
+        assert!(ratio.is_finite() && ratio != 0.0, "no line goes through {a:?} and {b:?}");
+        Self { offset: a.1 + ratio * (self.offset - a.0), slope: ratio * self.slope }
+    }
+
     /// What `ticks` are worth.
     pub fn value(self, ticks: i32) -> f64 {
         self.offset + self.slope * f64::from(ticks)
@@ -85,6 +97,15 @@ impl Scale {
     pub fn convert(self, value: f64, to: Self) -> f64 {
         to.offset + to.slope * ((value - self.offset) / self.slope)
     }
+}
+
+/// One joint's scales, from ticks.
+#[derive(Debug, Clone, Copy)]
+pub struct JointScales {
+    /// To radians.
+    pub radians: Scale,
+    /// To what the policy speaks.
+    pub policy: Scale,
 }
 
 #[cfg(test)]
@@ -113,6 +134,8 @@ mod tests {
     fn a_value_goes_from_one_scale_to_another() {
         let radians = Scale::radians(4096.0, 2048, false);
         let percent = Scale::through((1000, -100.0), (3000, 100.0));
+        let onto = radians.onto((0.0, 10.0), (1.0, 30.0));
+        assert!((radians.convert(0.5, onto) - 20.0).abs() < 1e-9);
         assert!((radians.convert(radians.value(2500), percent) - 50.0).abs() < 1e-9);
     }
 }

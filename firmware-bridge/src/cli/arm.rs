@@ -10,11 +10,11 @@ use crate::arms;
 use crate::calibration::Calibration;
 use crate::control::{Control, ControlOptions, Controls, Granted, grant};
 use crate::description::ArmDescription;
-use crate::driver::JointScales;
 use crate::hub::{Board, Hub};
 use crate::kinematics::chain::Chain;
 use crate::operator::{self, Leases};
 use crate::pilot::{Pilot, PilotConfig};
+use crate::units::JointScales;
 
 /// A real arm, or an emulated one.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -49,7 +49,7 @@ pub struct BridgeArgs {
 }
 
 /// A bridge that owns an arm.
-pub struct Bridge {
+pub(super) struct Bridge {
     /// The arm.
     pub arm: ArmDescription,
     /// Its joints' scales.
@@ -75,7 +75,7 @@ pub struct Bridge {
 
 impl Bridge {
     /// Opens the arm called `name` and starts every thread but the policy's.
-    pub fn start(
+    pub(super) fn start(
         name: &str,
         args: &ArmArgs,
         bridge: &BridgeArgs,
@@ -104,8 +104,7 @@ impl Bridge {
         let (control, happenings) = Control::start(motors, pilot, options)?;
         let controls = control.controls();
         let board = Board::default();
-        let hub =
-            Hub::start(&arm, happenings, &controls, board.clone(), Some(publisher), journal)?;
+        let hub = Hub::start(&arm, happenings, &controls, board.clone(), Some(publisher), journal)?;
         let leases = Leases::new(controls.clone(), board.clone());
         let operator = operator::serve(desk, leases.clone(), config.plan_period_secs)?;
         Ok(Self {
@@ -125,12 +124,12 @@ impl Bridge {
     }
 
     /// Whether the control thread has ended by itself.
-    pub fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.control.is_finished()
     }
 
     /// Brings the arm to rest and ends every thread.
-    pub fn stop(self) -> anyhow::Result<()> {
+    pub(super) fn stop(self) -> anyhow::Result<()> {
         self.control.stop();
         let told = self.operator.join();
         self.hub.finish()?;

@@ -38,7 +38,7 @@ fn said(text: &str) -> io::Result<()> {
 }
 
 /// Owns the arm until a signal, or until a policy's episodes are done.
-pub fn drive(
+pub(super) fn drive(
     args: &Args,
     keys: Option<ClientKeys>,
     token: Option<Token>,
@@ -55,7 +55,10 @@ pub fn drive(
         )?,
         _ => {}
     }
-    said(&format!("verbs at {}, telemetry at {}", bridge.control_endpoint, bridge.telemetry_endpoint))?;
+    said(&format!(
+        "verbs at {}, telemetry at {}",
+        bridge.control_endpoint, bridge.telemetry_endpoint
+    ))?;
     let ran = ready(&bridge, args, stop).and_then(|()| match contract {
         Some(contract) => episodes(&bridge, args, keys, token, &contract, stop),
         None => idle(&bridge, stop),
@@ -110,7 +113,9 @@ fn ready(bridge: &Bridge, args: &Args, stop: &AtomicBool) -> anyhow::Result<()> 
 
 /// No policy: operators move the arm.
 fn idle(bridge: &Bridge, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
-    said("no policy: `firmware-bridge status --watch`, `torque on`, `goto` and `shutdown` are yours")?;
+    said(
+        "no policy: `firmware-bridge status --watch`, `torque on`, `goto` and `shutdown` are yours",
+    )?;
     while !stop.load(Ordering::Relaxed) && !bridge.is_finished() {
         thread::sleep(Duration::from_millis(50));
     }

@@ -119,7 +119,7 @@ fn simple(endpoint: &Endpoint, verb: &Verb, done: &str) -> anyhow::Result<ExitCo
 }
 
 /// Says how a bridge is.
-pub fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let mut socket = connect(&args.endpoint)?;
     if args.watch {
         return screen::watch(&mut socket, &args.telemetry);
@@ -135,7 +135,7 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Stops the arm, latched.
-pub fn estop(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
+pub(super) fn estop(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
     let mut socket = connect(endpoint)?;
     insist(&mut socket, &Verb::Estop)?;
     let began = Instant::now();
@@ -151,29 +151,29 @@ pub fn estop(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
 }
 
 /// Brings the arm to rest.
-pub fn stop(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
+pub(super) fn stop(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
     simple(endpoint, &Verb::Stop, "comes to rest")
 }
 
 /// Acknowledges a fault.
-pub fn reset(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
+pub(super) fn reset(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
     simple(endpoint, &Verb::Reset, "reset; `firmware-bridge torque on` is next")
 }
 
 /// Ends a bridge.
-pub fn shutdown(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
+pub(super) fn shutdown(endpoint: &Endpoint) -> anyhow::Result<ExitCode> {
     simple(endpoint, &Verb::Shutdown, "comes to rest and ends")
 }
 
 /// Switches torque.
-pub fn torque(args: &TorqueArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn torque(args: &TorqueArgs) -> anyhow::Result<ExitCode> {
     let on = args.switch == Switch::On;
     let done = if on { "torque is on" } else { "torque is off" };
     simple(&args.endpoint, &Verb::Torque { on }, done)
 }
 
 /// Moves joints.
-pub fn goto(args: &GotoArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn goto(args: &GotoArgs) -> anyhow::Result<ExitCode> {
     let mut targets = BTreeMap::new();
     for target in &args.targets {
         let (joint, angle) = target
@@ -189,15 +189,16 @@ pub fn goto(args: &GotoArgs) -> anyhow::Result<ExitCode> {
         for joint in targets.keys() {
             ensure!(names.contains(joint), "no joint {joint}: there are {}", names.join(", "));
         }
-        let goals = status.joints.iter().map(|joint| {
-            targets.get(joint.name.as_str()).copied().unwrap_or(joint.goal_rad)
-        });
+        let goals = status
+            .joints
+            .iter()
+            .map(|joint| targets.get(joint.name.as_str()).copied().unwrap_or(joint.goal_rad));
         Ok(goals.collect())
     })
 }
 
 /// Moves every joint to zero.
-pub fn home(args: &HomeArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn home(args: &HomeArgs) -> anyhow::Result<ExitCode> {
     let zero = |status: &BridgeStatus| {
         let zeros = status.joints.iter().map(|joint| {
             let [min, max] = joint.bounds_rad;
@@ -241,12 +242,8 @@ fn travel(
     goals: &[f64],
     secs: f64,
 ) -> anyhow::Result<ExitCode> {
-    let verb = Verb::Go {
-        lease,
-        period_secs: secs,
-        waypoints_rad: vec![goals.to_vec()],
-        last: true,
-    };
+    let verb =
+        Verb::Go { lease, period_secs: secs, waypoints_rad: vec![goals.to_vec()], last: true };
     insist(socket, &verb)?;
     let began = Instant::now();
     let patience = Duration::from_secs_f64(secs + 10.0);
@@ -265,9 +262,10 @@ fn travel(
                 return Ok(ExitCode::SUCCESS);
             }
             "Armed" => {
-                let far = status.joints.iter().zip(goals).map(|(joint, goal)| {
-                    (joint.name.as_str(), (joint.position_rad - goal).abs())
-                });
+                let far =
+                    status.joints.iter().zip(goals).map(|(joint, goal)| {
+                        (joint.name.as_str(), (joint.position_rad - goal).abs())
+                    });
                 let far = far.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
                 bail!("stopped {:.3} rad short in {}: was it told to?", far.1, far.0);
             }

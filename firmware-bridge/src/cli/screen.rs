@@ -17,7 +17,7 @@ const BAR: usize = 41;
 const SILENT: Duration = Duration::from_secs(1);
 
 /// A bridge, as a page of text.
-pub fn page(status: &BridgeStatus) -> String {
+pub(super) fn page(status: &BridgeStatus) -> String {
     let mut page = String::new();
     let cause = status.cause.as_ref().map_or(String::new(), |cause| format!(": {cause}"));
     let torque = if status.torque { "torque on" } else { "torque off" };
@@ -87,7 +87,7 @@ impl Drop for Raw {
 }
 
 /// Shows a bridge until somebody leaves. Space is an emergency stop.
-pub fn watch(socket: &mut OperatorSocket, telemetry: &str) -> anyhow::Result<ExitCode> {
+pub(super) fn watch(socket: &mut OperatorSocket, telemetry: &str) -> anyhow::Result<ExitCode> {
     ensure!(
         io::stdin().is_terminal() && io::stdout().is_terminal(),
         "--watch needs a terminal: use --json in a script"

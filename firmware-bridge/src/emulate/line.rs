@@ -17,6 +17,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::Plant;
+use crate::control::grant;
 use super::faults::{Damage, Faults};
 
 /// A device on a serial bus: bytes in, bytes out.
@@ -169,6 +170,8 @@ impl<D: Device> Emulator<D> {
         self.shared.stop.store(false, Ordering::Release);
         let (shared, options, began) = (self.shared.clone(), self.options.clone(), self.began);
         let thread = thread::Builder::new().name("emulator".into()).spawn(move || {
+            // A real device does not wait for the host's other programs.
+            let _ = grant();
             if let Err(error) = line.run(&shared, &options, began) {
                 shared.lock().trouble = Some(error.into());
             }

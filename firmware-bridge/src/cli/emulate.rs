@@ -1,0 +1,102 @@
+//! An arm without hardware: the device's side on a pseudo-terminal or a port.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::description::{ArmDescription, Protocol};
+use crate::emulate::{Device, Emulator, Faults, Options, feetech};
+
+/// Stand for an arm.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EmulateArgs {
+    /// The arm: so101, koch, xarm7, tabletop, or the path of a description.
+    #[arg(long, value_name = "ARM", default_value = "so101")]
+    arm: String,
+    /// A stable name for the serial port of a servo arm; what stands there is replaced when it is
+    /// a link.
+    #[arg(long, value_name = "PATH")]
+    link: Option<PathBuf>,
+    /// Where an xArm listens for control; its report stream is on the port that is next.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:502")]
+    listen: SocketAddr,
+    /// Answer at once instead of at the bus's speed.
+    #[arg(long)]
+    fast: bool,
+    /// What goes wrong, as often as wanted: flip=PART, lose=PART, insert=PART, delay=MILLIS,
+    /// silent=ID, echo.
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<String>,
+    /// Seed of what goes wrong.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+}
+
+/// Emulates until Ctrl-C or SIGTERM.
+pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
+    let arm = ArmDescription::find(&args.arm)?;
+    let faults = faults(&args.faults)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    // Whoever runs us may already listen for signals; then theirs is the one that counts.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    match arm.protocol {
+        Protocol::Feetech => serial(feetech::Bus::new(&arm), &arm, args, faults, &stop),
+        _ => bail!("soon {}", args.listen),
+    }
+}
+
+fn serial<D: Device>(
+    device: D,
+    arm: &ArmDescription,
+    args: &EmulateArgs,
+    faults: Faults,
+    stop: &AtomicBool,
+) -> anyhow::Result<ExitCode> {
+    let baud = if args.fast { None } else { arm.baud };
+    let options = Options { baud, link: args.link.clone(), seed: args.seed };
+    let emulator = Emulator::start(device, options)?;
+    emulator.faults(|now| *now = faults);
+    let path = emulator.path().display();
+    writeln!(io::stdout(), "{path}")?;
+    writeln!(
+        io::stderr(),
+        "an emulated {} at {path}; try `firmware-bridge run --arm {} --port {path} --no-policy`",
+        arm.name,
+        args.arm
+    )?;
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(50));
+        if let Some(trouble) = emulator.trouble() {
+            bail!("the emulator ended: {trouble}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn faults(texts: &[String]) -> anyhow::Result<Faults> {
+    let mut faults = Faults::default();
+    for text in texts {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let number = || -> anyhow::Result<f64> {
+            value.parse().with_context(|| format!("--fault {text}: expected a number after `=`"))
+        };
+        match name {
+            "flip" => faults.flip = number()?,
+            "lose" => faults.lose = number()?,
+            "insert" => faults.insert = number()?,
+            "delay" => faults.delay = Duration::try_from_secs_f64(number()? / 1000.0)?,
+            "silent" => faults.silent.push(number()? as u8),
+            "echo" => faults.echo = true,
+            _ => bail!("--fault {text}: expected flip, lose, insert, delay, silent or echo"),
+        }
+    }
+    Ok(faults)
+}
