@@ -281,7 +281,7 @@ impl Desk {
 }
 
 /// Waypoints `to_secs` apart on straight lines from `from` through `waypoints`, which are
-/// `period_secs` apart.
+/// `period_secs` apart. The way to a single one begins and ends gently.
 pub fn resample(from: &[f64], waypoints: &[Vec<f64>], period_secs: f64, to_secs: f64) -> Vec<f64> {
     let count = waypoints.len();
     let rows = (period_secs * count as f64 / to_secs - 1e-9).ceil().max(1.0) as usize;
@@ -290,12 +290,18 @@ pub fn resample(from: &[f64], waypoints: &[Vec<f64>], period_secs: f64, to_secs:
         let at = (row as f64 * to_secs / period_secs).min(count as f64);
         let leg = ((at - 1e-9).floor().max(0.0) as usize).min(count.saturating_sub(1));
         let part = at - leg as f64;
+        let part = if count == 1 { ease(part) } else { part };
         let Some(to) = waypoints.get(leg) else { break };
         let start =
             leg.checked_sub(1).and_then(|leg| waypoints.get(leg)).map_or(from, Vec::as_slice);
         resampled.extend(start.iter().zip(to).map(|(start, to)| start + (to - start) * part));
     }
     resampled
+}
+
+/// From 0 to 1 with the least jerk.
+fn ease(part: f64) -> f64 {
+    part * part * part * (10.0 + part * (6.0 * part - 15.0))
 }
 
 #[cfg(test)]
@@ -312,6 +318,7 @@ mod tests {
         close(resample(&[0.0], &waypoints, 0.2, 0.1), &[0.5, 1.0, 0.5, 0.0]);
         close(resample(&[0.0], &waypoints, 0.1, 0.1), &[1.0, 0.0]);
         close(resample(&[0.0], &waypoints[..1], 0.05, 0.1), &[1.0]);
-        close(resample(&[0.0], &waypoints[..1], 0.3, 0.2), &[2.0 / 3.0, 1.0]);
+        close(resample(&[0.0], &waypoints[..1], 0.2, 0.1), &[0.5, 1.0]);
+        close(resample(&[0.0], &waypoints[..1], 0.3, 0.2), &[ease(2.0 / 3.0), 1.0]);
     }
 }

@@ -63,6 +63,9 @@ impl Default for PilotConfig {
 const MARGIN_RAD: f64 = 0.002;
 /// A joint this far outside counts as at its bound: loaded joints give way by a tick or two.
 const SLACK_RAD: f64 = 0.01;
+/// A set-point this close to the end of its path, and this slow, has arrived.
+const ARRIVED_RAD: f64 = 1e-3;
+const ARRIVED_RAD_S: f64 = 0.01;
 /// A reading that implies more than this many times the fastest velocity is not believed.
 const IMPLAUSIBLE: f64 = 2.0;
 
@@ -297,7 +300,10 @@ impl Pilot {
         self.path.splice(now_secs, plan.first_tick, &plan.waypoints_rad)?;
         self.newest = Some(plan.number);
         self.last = plan.last;
-        self.on(Event::Chunk { observed: plan.observed }, now);
+        // A plan that has an end is not made anew on the way: it counts as old only after that.
+        let end = Duration::try_from_secs_f64(self.path.end_secs().unwrap_or_default());
+        let observed = if plan.last { end.unwrap_or(now).max(now) } else { plan.observed };
+        self.on(Event::Chunk { observed }, now);
         Ok(())
     }
 
@@ -350,10 +356,24 @@ impl Pilot {
         if matches!(self.state, State::Running { .. })
             && self.path.end_secs().is_none_or(|end| end < now_secs)
         {
-            self.on(if self.last { Event::Stop } else { Event::Underrun }, now);
+            if !self.last {
+                self.on(Event::Underrun, now);
+            } else if self.has_arrived(now_secs) {
+                self.on(Event::Stop, now);
+            }
         }
         let goals = if self.torque { self.set_points(now) } else { None };
         Output { state: self.state, goals }
+    }
+
+    /// Whether the set-points have reached the end of the path, as good as at rest.
+    fn has_arrived(&mut self, now_secs: f64) -> bool {
+        let known = self.path.sample(now_secs, &mut self.targets);
+        known
+            && self.trajectory.states().zip(&self.targets).all(|(state, target)| {
+                let off = (state.position - target.position).abs();
+                off < ARRIVED_RAD && state.velocity.abs() < ARRIVED_RAD_S
+            })
     }
 
     /// The loop was away: the arm holds where it is now, since nobody knows what it did.

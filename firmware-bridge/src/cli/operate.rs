@@ -46,7 +46,7 @@ pub struct StatusArgs {
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
+pub(crate) enum Switch {
     /// Torque on: every goal is set to where the joint is first.
     On,
     /// Torque off: an arm without brakes falls.
@@ -82,8 +82,8 @@ pub struct HomeArgs {
 
 /// How to move.
 #[derive(Debug, Clone, clap::Args)]
-pub struct MotionArgs {
-    /// Part of each joint's bounds' width that it may travel in a second, at most 1.
+pub(crate) struct MotionArgs {
+    /// Part of each joint's range that it may travel in a second on average, at most 1.
     #[arg(long, value_name = "PART", default_value_t = 0.2)]
     speed: f64,
     /// Take the lease from whoever has it; the arm comes to rest first.

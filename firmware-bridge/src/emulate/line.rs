@@ -17,8 +17,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::Plant;
-use crate::control::grant;
 use super::faults::{Damage, Faults};
+use crate::control::grant;
 
 /// A device on a serial bus: bytes in, bytes out.
 pub trait Device: Send + 'static {

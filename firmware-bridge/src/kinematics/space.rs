@@ -81,7 +81,10 @@ impl Turn {
 }
 
 /// The rotation whose first column points along `first` and whose second lies in the plane of both.
-fn rotation(first: &Vector3<f64>, second: &Vector3<f64>) -> Result<UnitQuaternion<f64>, ActionError> {
+fn rotation(
+    first: &Vector3<f64>,
+    second: &Vector3<f64>,
+) -> Result<UnitQuaternion<f64>, ActionError> {
     // Scaled first: numbers of any size are fine, as long as they are not zero.
     let unit = |v: &Vector3<f64>| (v / v.amax().max(f64::MIN_POSITIVE)).try_normalize(1e-12);
     let (Some(x), Some(other)) = (unit(first), unit(second)) else {

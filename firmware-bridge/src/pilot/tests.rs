@@ -288,3 +288,22 @@ fn hostile_plans_are_refused_and_change_nothing() {
     assert_eq!((none, refused), (0, 200));
     assert_eq!(honest, attacked);
 }
+
+#[test]
+fn a_plan_with_an_end_arrives_there_however_long_it_takes() {
+    let mut rig = Rig::started();
+    let mut plan = rig.plan(0.0, 80);
+    for (i, row) in plan.waypoints_rad.chunks_exact_mut(6).enumerate() {
+        row.fill(0.9 * (i + 1) as f64 / 80.0);
+    }
+    plan.last = true;
+    rig.pilot.step(&Input::Plan(Box::new(plan)), rig.now);
+    let mut periods = 0;
+    while rig.state() != State::Armed {
+        rig.run(1);
+        periods += 1;
+        assert!(periods < 1000, "{:?}", rig.state());
+    }
+    assert!(periods > 800, "{periods}");
+    assert!((rig.angle() - 0.9).abs() < 0.003, "{}", rig.angle());
+}
