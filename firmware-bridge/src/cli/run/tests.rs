@@ -13,7 +13,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::arms;
+use crate::cli::drive::pilot_config;
+use crate::control::Record;
+use crate::description::ArmDescription;
+use crate::emulate::{Emulator, Options, feetech};
 use crate::limits::Limiter;
+use crate::pilot::Pilot;
+use engraft_wire::journal::JournalReader;
 
 const HORIZON: usize = 8;
 
@@ -59,12 +66,12 @@ impl Expert {
     }
 
     fn serve(mut self, socket: &ServerSocket, stop: &AtomicBool) {
-        let spec = Environment::spec(&self.simulator).clone();
+        let contract = contract(&self.simulator);
         let welcome = Welcome {
             session: SessionId([5; 16]),
             model: Model { name: "expert".into(), hash: "0123456789".into() },
-            fingerprint: spec.fingerprint(),
-            contract: Contract { spec, num_frames: 1, horizon: HORIZON },
+            fingerprint: contract.spec.fingerprint(),
+            contract,
             max_bytes: 1 << 24,
         };
         while !stop.load(Ordering::Relaxed) {
@@ -91,7 +98,13 @@ impl Expert {
     }
 }
 
+fn contract(simulator: &Simulator) -> Contract {
+    let spec = Environment::spec(simulator).clone();
+    Contract { spec, num_frames: 1, horizon: HORIZON }
+}
+
 struct Running {
+    contract: Contract,
     endpoint: String,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -101,12 +114,13 @@ impl Running {
     fn start(instance: usize, seed: u64) -> Self {
         let options = SimOptions { image_size: 32, ..SimOptions::default() };
         let simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
+        let contract = contract(&simulator);
         let expert = Expert { simulator, instance, seed, episode: 0, played: Vec::new() };
         let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
         let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
         let flag = stop.clone();
         let thread = Some(thread::spawn(move || expert.serve(&socket, &flag)));
-        Self { endpoint, stop, thread }
+        Self { contract, endpoint, stop, thread }
     }
 }
 
@@ -145,6 +159,39 @@ fn the_expert_opens_drawers_over_the_wire_and_no_limit_is_in_its_joints_way() {
     // What is there is not written over.
     let error = run_until(&args, &stop).unwrap_err();
     assert!(format!("{error:#}").starts_with("cannot create rollout log"), "{error:#}");
+}
+
+#[test]
+fn the_drawer_opens_through_plans_servos_and_their_bus() {
+    let arm = ArmDescription::find("tabletop").unwrap();
+    let options = Options { baud: arm.baud, ..Options::default() };
+    let emulator = Emulator::start(feetech::Bus::new(&arm), options).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [log, journal] = ["run.log", "run.journal"].map(|name| folder.path().join(name));
+    let server = Running::start(2, 7);
+    let args = args(&format!(
+        "--arm tabletop --port {} --eyes sim --torque-on --policy {} --split heldout --instance 2 \
+         --seed 7 --log {} --journal {} --control tcp://127.0.0.1:* --telemetry tcp://127.0.0.1:*",
+        emulator.path().display(),
+        server.endpoint,
+        log.display(),
+        journal.display(),
+    ));
+    assert_eq!(run_until(&args, &AtomicBool::new(false)).unwrap(), ExitCode::SUCCESS);
+    let recording = read_log(&log).unwrap();
+    assert_eq!(recording.rollouts[0].outcome, Outcome::Success);
+    // What went into the pilot plays to the set-points that came out of it, bit for bit.
+    let scales = arms::scales(&arm, None).unwrap();
+    let scales: Vec<_> = scales.iter().map(|scales| scales.radians).collect();
+    let config = pilot_config(&args, Some(&server.contract));
+    let mut pilot = Pilot::new(&arm, &scales, None, config).unwrap();
+    let mut reader = JournalReader::open(&journal).unwrap();
+    let mut sent = 0;
+    while let Some(record) = reader.next_record::<Record>().unwrap() {
+        assert_eq!(pilot.step(&record.input, record.now), record.output);
+        sent += usize::from(record.output.is_some_and(|output| output.goals.is_some()));
+    }
+    assert!(sent > 400, "{sent} set-points");
 }
 
 #[test]
