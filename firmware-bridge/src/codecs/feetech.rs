@@ -68,7 +68,9 @@ impl Instruction {
 #[non_exhaustive]
 pub enum PacketError {
     /// It holds too much.
-    #[error("a packet has at most {MAX_PACKET} bytes, this one would have {found}: send less at once")]
+    #[error(
+        "a packet has at most {MAX_PACKET} bytes, this one would have {found}: send less at once"
+    )]
     TooLong {
         /// What it would have, in bytes.
         found: usize,

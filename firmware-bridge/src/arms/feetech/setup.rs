@@ -68,9 +68,8 @@ impl FeetechMotors {
         let model = described.model.clone();
         let Some(number) = reg::model_number(&model) else {
             let name = &described.name;
-            let detail = format!(
-                "joint {name}: model {model} is none of sts3215, sts3250 and sm8512bl"
-            );
+            let detail =
+                format!("joint {name}: model {model} is none of sts3215, sts3250 and sm8512bl");
             return Err(MotorsError::Refused { detail });
         };
         let offset = decode_signed(word(reg::HOMING_OFFSET), 11);
@@ -145,9 +144,8 @@ impl FeetechMotors {
             return Err(MotorsError::Refused { detail });
         }
         self.write(joint, reg::LOCK, 0)?;
-        let written = wrong.iter().try_for_each(|&(address, right)| {
-            self.write(joint, address, right)
-        });
+        let written =
+            wrong.iter().try_for_each(|&(address, right)| self.write(joint, address, right));
         // Whatever happened, it must not stay open.
         self.write(joint, reg::LOCK, 1).and(written)
     }

@@ -228,7 +228,7 @@ fn bytes_of_before_and_late_answers_are_no_news() {
         }
         if result.is_ok() { read += 1 } else { missed += 1 }
     }
-    assert!(read >= 100 && missed >= 20, "{read} periods read, {missed} missed");
+    assert!(read >= 100 && missed >= 10, "{read} periods read, {missed} missed");
 }
 
 #[test]
@@ -297,8 +297,7 @@ fn alarms_and_health_are_told() {
     motors.sense(&mut sensed).unwrap();
     emulator.with(|bus| bus.servo(4).unwrap().temperature_c = 80);
     let error = motors.sense(&mut sensed).unwrap_err().to_string();
-    let expected =
-        "joint wrist_flex (id 4) reports too high a temperature: let it cool down";
+    let expected = "joint wrist_flex (id 4) reports too high a temperature: let it cool down";
     assert_eq!(error, expected);
     assert_eq!(sensed.position[3], 1003, "it is read all the same");
     assert_eq!(motors.examine(3).unwrap_err().to_string(), expected);

@@ -84,8 +84,7 @@ impl FeetechMotors {
         let (joint, id) = self.who(wrong);
         let data = self.slots.get(wrong).map(super::Slot::data).unwrap_or_default();
         let expected = rows.get(wrong).map(<[u8; N]>::as_slice).unwrap_or_default();
-        let detail =
-            format!("registers from {address} on stay {data:?}, expected {expected:?}");
+        let detail = format!("registers from {address} on stay {data:?}, expected {expected:?}");
         Err(MotorsError::Damaged { joint, id, detail })
     }
 

@@ -61,11 +61,8 @@ fn packets_are_found_whatever_the_pieces() {
     status(&mut bytes, 3, 0x20, &[0xFF, 0xFF, 1, 2, 1, 0xFB]).unwrap(); // a ping inside the data
     bytes.extend([0xFF, 0xFF, 9, 1]); // a length that cannot be
     read(&mut bytes, 2, 56, 6).unwrap();
-    let expected = [
-        (1, 1, vec![]),
-        (3, 0x20, vec![0xFF, 0xFF, 1, 2, 1, 0xFB]),
-        (2, 2, vec![56, 6]),
-    ];
+    let expected =
+        [(1, 1, vec![]), (3, 0x20, vec![0xFF, 0xFF, 1, 2, 1, 0xFB]), (2, 2, vec![56, 6])];
     for piece in 1..=bytes.len() {
         assert_eq!(decoded(&bytes, piece), expected, "in pieces of {piece}");
     }
