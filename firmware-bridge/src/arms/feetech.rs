@@ -41,8 +41,14 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How often a question is asked when no period waits for it.
 const TRIES: usize = 4;
 
-/// What a servo holds back of its torque and speed for, in parts of what the set-points need: it
-/// must not lag behind them by its own limits.
+/// So many different lengths of a question come before the first is used again.
+const LENGTHS: usize = 8;
+
+/// After so many answers none of before can still come.
+const SETTLED: u32 = 100;
+
+/// A servo's own caps, in parts of the description's: they must not make it lag behind set-points
+/// that keep to the description.
 const HEADROOM: f64 = 1.25;
 
 /// What a servo was told at torque on, which it forgets when its power fails.
@@ -72,8 +78,10 @@ pub struct FeetechMotors {
     torque: bool,
     /// The joint that was found to have restarted: it gets no goals until torque is switched anew.
     restarted: Option<usize>,
-    /// Which of the lengths that tell late answers apart is next.
-    turn: usize,
+    /// Bytes more than needed that are asked for, to tell late answers apart.
+    surplus: usize,
+    /// Questions answered since one was not.
+    answered: u32,
 }
 
 impl FeetechMotors {
@@ -95,7 +103,8 @@ impl FeetechMotors {
             limits: vec![(0, 4095); count],
             torque: false,
             restarted: None,
-            turn: 0,
+            surplus: 0,
+            answered: 0,
         }
     }
 
@@ -161,11 +170,16 @@ impl FeetechMotors {
         let mut rest = Rest::default();
         for _ in 0..2 {
             self.await_again();
-            rest = self.ask(address, length + self.turn, patience, end)?;
+            rest = self.ask(address, length + self.surplus, patience, end)?;
             if !self.line()?.late {
+                self.answered = self.answered.saturating_add(1);
+                if self.answered >= SETTLED {
+                    self.surplus = 0;
+                }
                 return Ok(());
             }
-            self.turn = (self.turn + 1) % 3;
+            self.surplus = (self.surplus + 1) % LENGTHS;
+            self.answered = 0;
             if Instant::now() >= end {
                 break;
             }

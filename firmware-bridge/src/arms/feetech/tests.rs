@@ -228,7 +228,7 @@ fn bytes_of_before_and_late_answers_are_no_news() {
         }
         if result.is_ok() { read += 1 } else { missed += 1 }
     }
-    assert!(read >= 100 && missed >= 20, "{read} periods read, {missed} missed");
+    assert!(read >= 100 && missed >= 10, "{read} periods read, {missed} missed");
 }
 
 #[test]
