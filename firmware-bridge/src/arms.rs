@@ -5,13 +5,14 @@ pub mod feetech;
 mod sim;
 pub mod xarm;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use engraft_core::{Observation, RobotSpec};
 
 pub use sim::SimArm;
 
-use crate::calibration::{Calibration, CalibrationError};
+use crate::calibration::{Calibration, CalibrationError, JointCalibration};
 use crate::description::{ArmDescription, Protocol};
 use crate::limits::DimensionLimits;
 use crate::motors::{Motors, MotorsError};
@@ -106,7 +107,18 @@ pub fn open(
                 None => Box::new(motors),
             }
         }
-        Protocol::Dynamixel | Protocol::Xarm => {
+        Protocol::Dynamixel => {
+            let joints = calibration.map(|calibration| calibration.of(arm)).transpose()?;
+            let calibrated = |joint: JointCalibration| dynamixel::Calibrated {
+                homing_offset: joint.homing_offset,
+                range_min: joint.range_min,
+                range_max: joint.range_max,
+            };
+            let calibration = joints.map(|joints| joints.into_iter().map(calibrated).collect());
+            let options = dynamixel::Options { calibration, ..dynamixel::Options::default() };
+            Box::new(dynamixel::DynamixelMotors::open(arm, Path::new(port), options)?)
+        }
+        Protocol::Xarm => {
             return Err(MotorsError::Refused { detail: "soon".into() }.into());
         }
     })

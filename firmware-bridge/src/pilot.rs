@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use engraft_wire::operator::MAX_JOINTS;
 mod traffic;
+mod view;
 
 pub use traffic::{Input, Output, PilotCounters, PilotError, Trouble};
 
@@ -20,7 +21,6 @@ use crate::motion::gate::{Gate, GateJoint, check_workspace};
 use crate::motion::joint::{MotionLimits, Target};
 use crate::motion::trajectory::{Aim, Trajectory, TrajectoryError};
 use crate::motion::waypoints::{Channel, Path};
-use crate::motors::Sensed;
 use crate::plan::{Expected, MAX_WAYPOINTS, Plan, PlanError};
 use crate::units::Scale;
 
@@ -370,8 +370,10 @@ impl Pilot {
     fn has_arrived(&mut self, now_secs: f64) -> bool {
         let known = self.path.sample(now_secs, &mut self.targets);
         known
-            && self.trajectory.states().zip(&self.targets).all(|(state, target)| {
-                let off = (state.position - target.position).abs();
+            && self.trajectory.states().zip(&self.targets).zip(&self.limits).all(|(all, limits)| {
+                let (state, target) = all;
+                // What lies outside is approached as far as the limits go.
+                let off = (state.position - target.position.clamp(limits.min, limits.max)).abs();
                 off < ARRIVED_RAD && state.velocity.abs() < ARRIVED_RAD_S
             })
     }
@@ -437,64 +439,9 @@ impl Pilot {
     }
 }
 
-/// What others may look at.
-impl Pilot {
-    /// Where the machine is.
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// Whether torque is known to be on.
-    pub fn torque(&self) -> bool {
-        self.torque
-    }
-
-    /// The running episode.
-    pub fn episode(&self) -> u32 {
-        self.episode
-    }
-
-    /// Where the joints are, in radians.
-    pub fn measured_rad(&self) -> &[f64] {
-        &self.measured
-    }
-
-    /// How fast they move, in radians per second.
-    pub fn velocity_rad_s(&self) -> &[f64] {
-        &self.velocity
-    }
-
-    /// Where they are sent to, in radians.
-    pub fn goals_rad(&self) -> impl Iterator<Item = f64> {
-        self.trajectory.states().map(|state| state.position)
-    }
-
-    /// Scales of the joints, from ticks to radians.
-    pub fn scales(&self) -> &[Scale] {
-        &self.scales
-    }
-
-    /// What happened so far.
-    pub fn counters(&self) -> PilotCounters {
-        self.counters
-    }
-
-    /// What went wrong last.
-    pub fn trouble(&self) -> Option<&Trouble> {
-        self.trouble.as_ref()
-    }
-
-    /// The input that a reading makes.
-    pub fn reading(sensed: &Sensed) -> Input {
-        let (mut position, mut velocity) = ([0; MAX_JOINTS], [0; MAX_JOINTS]);
-        for (all, some) in [(&mut position, &sensed.position), (&mut velocity, &sensed.velocity)] {
-            for (all, some) in all.iter_mut().zip(some) {
-                *all = *some;
-            }
-        }
-        Input::Sensed { position, velocity }
-    }
-}
-
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod rig;
 #[cfg(test)]
 mod tests;

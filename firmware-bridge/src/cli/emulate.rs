@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::description::{ArmDescription, Protocol};
-use crate::emulate::{Device, Emulator, Faults, Options, feetech};
+use crate::emulate::{Device, Emulator, Faults, Options, dynamixel, feetech};
 
 /// Stand for an arm.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,7 +49,8 @@ pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
     match arm.protocol {
         Protocol::Feetech => serial(feetech::Bus::new(&arm), &arm, args, faults, &stop),
-        _ => bail!("soon {}", args.listen),
+        Protocol::Dynamixel => serial(dynamixel::Bus::new(&arm)?, &arm, args, faults, &stop),
+        Protocol::Xarm => bail!("soon {}", args.listen),
     }
 }
 
