@@ -34,7 +34,7 @@ pub struct JointDescription {
     /// What the policy's numbers mean.
     #[serde(default)]
     pub unit: Unit,
-    /// Ticks where its angle is zero, unless a calibration says so.
+    /// Ticks where its angle is zero; without it, the middle of the calibrated range.
     #[serde(default)]
     pub zero_ticks: Option<i32>,
     /// Whether a growing angle means falling ticks.

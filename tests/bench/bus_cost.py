@@ -6,7 +6,7 @@
 Needs lerobot, feetech-servo-sdk and rustypot; a client that is not installed is left out. Each
 drives the same emulated SO-101 (`firmware-bridge/examples/emulate_arm.rs`, a pseudo-terminal
 without the delay of a wire), in turn in every round: a period is one sync read and one sync write
-of goals. Ours and the last one read position, velocity and load; the others, position. Medians
+of goals. Ours and the last read position, velocity and load; the others, position. Medians
 are over all periods; ratios are of the medians of each round, and their median is printed.
 """
 
@@ -81,6 +81,12 @@ def vendor(path: str, periods: int) -> list[float]:
 
     port, handler = scs.PortHandler(path), scs.PacketHandler(0)
     assert port.openPort() and port.setBaudRate(BAUD)
+
+    def set_timeout(length: int) -> None:  # its own is exceeded on a busy machine
+        port.packet_start_time = port.getCurrentTime()
+        port.packet_timeout = 1000 + length
+
+    port.setPacketTimeout = set_timeout
     reader = scs.GroupSyncRead(port, handler, POSITION, 2)
     writer = scs.GroupSyncWrite(port, handler, GOAL, 2)
     for id_, goal in zip(IDS, GOALS, strict=True):

@@ -256,7 +256,11 @@ impl Motors for FeetechMotors {
         let port = Port::open(&self.path, self.baud)?;
         self.line = Some(Exchange::new(port));
         self.restarted = None;
-        self.set_up()
+        let identities = self.set_up();
+        if identities.is_err() {
+            self.line = None; // nothing moves servos that are not those described
+        }
+        identities
     }
 
     fn sense(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError> {

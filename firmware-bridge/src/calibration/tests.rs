@@ -1,3 +1,5 @@
+//! LeRobot's files and numbers.
+
 use super::*;
 
 const FILE: &str = r#"{

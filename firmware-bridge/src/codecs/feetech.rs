@@ -109,7 +109,10 @@ pub fn ping(out: &mut Vec<u8>, id: u8) -> Result<(), PacketError> {
 /// As [`ping`].
 pub fn read(out: &mut Vec<u8>, id: u8, address: u8, length: u8) -> Result<(), PacketError> {
     let data = [address, length];
-    packet(out, id, Instruction::Read as u8, |out| add(out, &data))
+    packet(out, id, Instruction::Read as u8, |out| {
+        out.extend_from_slice(&data);
+        Ok(())
+    })
 }
 
 /// Adds a write of `data` from `address` on.
@@ -118,7 +121,7 @@ pub fn read(out: &mut Vec<u8>, id: u8, address: u8, length: u8) -> Result<(), Pa
 ///
 /// As [`ping`].
 pub fn write(out: &mut Vec<u8>, id: u8, address: u8, data: &[u8]) -> Result<(), PacketError> {
-    packet(out, id, Instruction::Write as u8, |out| add(out, &[address]).and(add(out, data)))
+    addressed(out, id, Instruction::Write, address, data)
 }
 
 /// Adds a write that waits for an [`action`].
@@ -127,7 +130,7 @@ pub fn write(out: &mut Vec<u8>, id: u8, address: u8, data: &[u8]) -> Result<(), 
 ///
 /// As [`ping`].
 pub fn reg_write(out: &mut Vec<u8>, id: u8, address: u8, data: &[u8]) -> Result<(), PacketError> {
-    packet(out, id, Instruction::RegWrite as u8, |out| add(out, &[address]).and(add(out, data)))
+    addressed(out, id, Instruction::RegWrite, address, data)
 }
 
 /// Adds what sets off the writes that wait, usually to [`BROADCAST`].
@@ -188,12 +191,24 @@ pub fn sync_write<Row: AsRef<[u8]>>(
 ///
 /// As [`ping`].
 pub fn status(out: &mut Vec<u8>, id: u8, alarms: u8, data: &[u8]) -> Result<(), PacketError> {
-    packet(out, id, alarms, |out| add(out, data))
+    packet(out, id, alarms, |out| {
+        out.extend_from_slice(data);
+        Ok(())
+    })
 }
 
-fn add(out: &mut Vec<u8>, data: &[u8]) -> Result<(), PacketError> {
-    out.extend_from_slice(data);
-    Ok(())
+fn addressed(
+    out: &mut Vec<u8>,
+    id: u8,
+    instruction: Instruction,
+    address: u8,
+    data: &[u8],
+) -> Result<(), PacketError> {
+    packet(out, id, instruction as u8, |out| {
+        out.push(address);
+        out.extend_from_slice(data);
+        Ok(())
+    })
 }
 
 fn packet(

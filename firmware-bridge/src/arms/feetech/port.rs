@@ -20,7 +20,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) struct Port {
-    port: SerialPort,
+    serial: SerialPort,
     name: String,
     baud: u32,
 }
@@ -66,7 +66,7 @@ impl Port {
         if let Err(source) = port.set_write_timeout(WRITE_TIMEOUT) {
             return failed("its timeout cannot be set", source);
         }
-        Ok(Self { port, name, baud })
+        Ok(Self { serial: port, name, baud })
     }
 
     /// How long so many bytes take on the wire.
@@ -87,7 +87,7 @@ impl Port {
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> Result<(), MotorsError> {
-        self.port.write_all(bytes).map_err(|source| self.broken(source, "it takes no bytes"))
+        self.serial.write_all(bytes).map_err(|source| self.broken(source, "it takes no bytes"))
     }
 
     /// What has come by `until`, as soon as there is some: 0 bytes when nothing came.
@@ -97,14 +97,14 @@ impl Port {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let mut ready = [PollFd::new(&self.port, PollFlags::IN)];
+        let mut ready = [PollFd::new(&self.serial, PollFlags::IN)];
         let failed = |error: rustix::io::Errno| self.broken(error.into(), "it cannot be read");
         match poll(&mut ready, Some(&patience)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(0),
             Ok(_) => {}
             Err(error) => return Err(failed(error)),
         }
-        match rustix::io::read(&self.port, bytes) {
+        match rustix::io::read(&self.serial, bytes) {
             Ok(0) => Err(MotorsError::HungUp { port: self.name.clone() }),
             Ok(count) => Ok(count),
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),

@@ -9,12 +9,16 @@ use crate::motors::{Identity, MotorsError};
 /// Bytes of the part of the table that outlives a power failure.
 const EEPROM: usize = reg::RAM as usize;
 
+/// Ticks beyond its limits at which a joint may be that rests against its end: under two degrees.
+const SLACK: u32 = 20;
+
 impl FeetechMotors {
     pub(super) fn set_up(&mut self) -> Result<Vec<Identity>, MotorsError> {
         self.find_echo()?;
         let mut identities = Vec::with_capacity(self.joints.len());
         for joint in 0..self.joints.len() {
-            self.read(joint, 0, 0)?; // a ping, which a servo answers whatever its state
+            // Not a ping: the echo of one looks like an answer to it.
+            self.read(joint, reg::ID, 1)?;
             self.check_alarms()?;
             let table = self.read(joint, 0, EEPROM)?;
             let identity = self.check(joint, &table)?;
@@ -31,7 +35,7 @@ impl FeetechMotors {
         self.line()?.find_echo(|out| feetech::read(out, id, reg::MODEL, 2), PATIENCE)
     }
 
-    /// Registers of one joint, asked for until they come; a ping when there are none.
+    /// Registers of one joint, asked for until they come.
     pub(super) fn read(
         &mut self,
         joint: usize,
@@ -43,14 +47,7 @@ impl FeetechMotors {
         for _ in 0..TRIES {
             self.await_answers(Some(joint));
             let end = Instant::now() + 2 * PATIENCE;
-            rest = if length == 0 {
-                let (_, id) = self.who(joint);
-                let Self { line, slots, .. } = self;
-                let build = |out: &mut Vec<u8>| feetech::ping(out, id);
-                Self::open(line)?.ask(build, slots, 0, PATIENCE, end)?
-            } else {
-                self.ask(address, length, PATIENCE, end)?
-            };
+            rest = self.ask(address, length, PATIENCE, end)?;
             if let Some(slot) = self.slots.get(joint)
                 && slot.state == State::Answered
             {
@@ -174,9 +171,10 @@ impl FeetechMotors {
     pub(super) fn goal_here(&self, joint: usize, position: i32) -> Result<u16, MotorsError> {
         let (min, max) = self.limits.get(joint).copied().unwrap_or((0, 4095));
         let bounded = min < max;
-        let inside = !bounded || (i32::from(min)..=i32::from(max)).contains(&position);
-        match encode_signed(position, 15) {
-            Some(goal) if inside => Ok(goal),
+        let (low, high) = (i32::from(min), i32::from(max));
+        let goal = if bounded { position.clamp(low, high) } else { position };
+        match encode_signed(goal, 15) {
+            Some(word) if goal.abs_diff(position) <= SLACK => Ok(word),
             _ => {
                 let (name, _) = self.who(joint);
                 let detail = format!(

@@ -1,3 +1,5 @@
+//! Emulated servos on a pseudo-terminal: well, silent, lying, late, damaged, unplugged.
+
 use std::thread::sleep;
 
 use super::*;
@@ -172,6 +174,7 @@ fn a_silent_servo_is_named_and_the_others_are_read() {
     assert!(matches!(motors.examine(2), Err(MotorsError::Silent { id: 3, .. })));
     let error = motors.identify().unwrap_err();
     assert!(matches!(error, MotorsError::Silent { id: 3, .. }), "{error}");
+    assert!(matches!(motors.command(&[0; 6]), Err(MotorsError::Refused { .. })));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Packets as the vendor writes them, and every way to break them.
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -1,3 +1,5 @@
+//! What a servo answers, and the traps that it sets.
+
 use super::*;
 use crate::codecs::feetech::register as reg;
 
