@@ -63,7 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
             _ => {
-                return Err(format!("expected set, error, restart or writes, found {line:?}").into());
+                return Err(
+                    format!("expected set, error, restart or writes, found {line:?}").into()
+                );
             }
         }
         writeln!(out, "ok")?;

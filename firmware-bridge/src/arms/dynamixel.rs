@@ -234,8 +234,8 @@ impl Motors for DynamixelMotors {
         self.plain = self.plain.saturating_sub(1);
         self.order.clear();
         self.order.extend(0..self.joints.len());
-        let skipped = self.skipped();
         self.gather(fast, budget)?;
+        let skipped = self.skipped();
         let missing = self.joints.iter().position(|joint| !joint.answered);
         if fast {
             self.fast_failures = if missing.is_some() { self.fast_failures + 1 } else { 0 };

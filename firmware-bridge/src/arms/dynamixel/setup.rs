@@ -79,13 +79,11 @@ impl DynamixelMotors {
         }
         self.ensure(at, register::STATUS_RETURN_LEVEL, 2)?;
         let drive = self.read_register(at, register::DRIVE_MODE)?;
-        if drive != 0 {
-            return Err(self.differs(
-                at,
-                "drive mode",
-                "0, which is forwards, profiles in velocity",
-                drive,
-            ));
+        // Inverted is a matter of ticks; profiles in time bound no velocity, and torque that goes
+        // on with a goal is not asked for.
+        if drive & 0b1100 != 0 {
+            let expected = "0 or 1, which has profiles in velocity and torque on request";
+            return Err(self.differs(at, "drive mode", expected, drive));
         }
         if let Some(calibrated) = self.joints[at].calibrated {
             for (register, expected) in [
