@@ -63,6 +63,9 @@ fn packet(out: &mut Vec<u8>, rng: &mut Random) -> Result<(), codec::CodecError> 
 
 fn damage(bytes: &mut Vec<u8>, rng: &mut Random) {
     for _ in 0..rng.random_range(0..4) {
+        if bytes.is_empty() {
+            return;
+        }
         let at = rng.random_range(0..bytes.len());
         match rng.random_range(0..5) {
             0 => bytes[at] ^= 1 << rng.random_range(0..8_u32),
