@@ -1,3 +1,5 @@
+//! The motors over an emulated bus, with everything that can go wrong on it.
+
 use std::time::{Duration, Instant};
 
 use super::*;
