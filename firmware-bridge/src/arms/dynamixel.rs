@@ -68,6 +68,15 @@ pub struct Counters {
     pub echoes: u64,
 }
 
+/// Whether a joint answered in this cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Missing,
+    Good,
+    /// Twice: nobody can tell which of them it was.
+    Doubled,
+}
+
 #[derive(Debug)]
 struct Joint {
     name: String,
@@ -86,8 +95,7 @@ struct Joint {
     configured: bool,
     /// Whether it was found to have restarted; it gets no goals until torque is switched anew.
     lost: bool,
-    answered: bool,
-    doubled: bool,
+    answer: Answer,
     error: u8,
     found: [u8; SENSED_BYTES as usize],
 }
@@ -228,15 +236,15 @@ impl Motors for DynamixelMotors {
         let began = Instant::now();
         let budget = began + 2 * self.period;
         for joint in &mut self.joints {
-            (joint.answered, joint.doubled, joint.error) = (false, false, 0);
+            (joint.answer, joint.error) = (Answer::Missing, 0);
         }
         let fast = self.reads_fast();
         self.plain = self.plain.saturating_sub(1);
         self.order.clear();
         self.order.extend(0..self.joints.len());
-        let skipped = self.skipped();
         self.gather(fast, budget)?;
-        let missing = self.joints.iter().position(|joint| !joint.answered);
+        let skipped = self.skipped();
+        let missing = self.joints.iter().position(|joint| joint.answer != Answer::Good);
         if fast {
             self.fast_failures = if missing.is_some() { self.fast_failures + 1 } else { 0 };
             if self.fast_failures >= PATIENCE {
@@ -245,18 +253,20 @@ impl Motors for DynamixelMotors {
         }
         if let Some(first) = missing {
             self.counters.retries += 1;
+            let doubled = self.joints.iter_mut().filter(|joint| joint.answer == Answer::Doubled);
+            doubled.for_each(|joint| joint.answer = Answer::Missing);
             // Behind a silent servo nobody may answer: the first that was missing goes last.
             let joints = &self.joints;
-            self.order.retain(|&at| !joints[at].answered);
+            self.order.retain(|&at| joints[at].answer != Answer::Good);
             if !fast && self.order.first() == Some(&first) {
                 self.order.rotate_left(1);
             }
             self.gather(false, budget)?;
         }
         let mut alarmed = None;
-        let mut failed = missing.filter(|&at| !self.joints[at].answered);
+        let mut failed = missing.filter(|&at| self.joints[at].answer != Answer::Good);
         for (at, joint) in self.joints.iter().enumerate() {
-            if !joint.answered {
+            if joint.answer != Answer::Good {
                 failed = failed.or(Some(at));
                 continue;
             }

@@ -1,8 +1,9 @@
 //! Transactions: something is asked, and answered in time by whom it was asked, or not at all.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use super::{DynamixelMotors, SENSED_BYTES, SENSED_FROM};
+use super::{Answer, DynamixelMotors, SENSED_BYTES, SENSED_FROM};
 use crate::codecs::dynamixel::{self as codec, Register, STATUS_BYTES, StatusError, instruction};
 use crate::motors::MotorsError;
 
@@ -83,7 +84,7 @@ impl DynamixelMotors {
                     if entry.id != joint.id || StatusError(entry.error).number() != 0 {
                         break; // somebody answers in the place of another: none behind counts
                     }
-                    (joint.found, joint.error, joint.answered) = (found, entry.error, true);
+                    (joint.found, joint.error, joint.answer) = (found, entry.error, Answer::Good);
                 }
                 break;
             }
@@ -98,14 +99,13 @@ impl DynamixelMotors {
                 continue;
             };
             let joint = &mut self.joints[at];
-            if joint.answered || joint.doubled {
-                // Two answer with this id, and nobody can tell which of them it is.
+            if joint.answer != Answer::Missing {
                 self.counters.strays += 1;
-                left += usize::from(joint.answered);
-                (joint.answered, joint.doubled) = (false, true);
+                left += usize::from(joint.answer == Answer::Good);
+                joint.answer = Answer::Doubled;
                 continue;
             }
-            (joint.found, joint.error, joint.answered) = (found, error, true);
+            (joint.found, joint.error, joint.answer) = (found, error, Answer::Good);
             left -= 1;
         }
         Ok(())
@@ -115,7 +115,7 @@ impl DynamixelMotors {
     pub(super) fn missing(&self, at: usize, waited: Duration, noise: bool) -> MotorsError {
         let joint = &self.joints[at];
         let (name, id) = (joint.name.clone(), joint.id);
-        if let Some(double) = self.joints.iter().find(|joint| joint.doubled) {
+        if let Some(double) = self.joints.iter().find(|joint| joint.answer == Answer::Doubled) {
             let detail = format!(
                 "expected an answer from each, found two from id {}: look for two servos of one id",
                 double.id
@@ -228,15 +228,15 @@ impl DynamixelMotors {
         }
         self.write(at, register, value)?;
         let found = self.read_register(at, register)?;
-        if found == value { Ok(()) } else { Err(self.differs(at, register.name, value, found)) }
+        if found == value { Ok(()) } else { Err(self.differs(at, register.name, &value, &found)) }
     }
 
     pub(super) fn differs(
         &self,
         at: usize,
         field: &'static str,
-        expected: impl ToString,
-        found: impl ToString,
+        expected: &dyn Display,
+        found: &dyn Display,
     ) -> MotorsError {
         let joint = &self.joints[at];
         MotorsError::Identity {

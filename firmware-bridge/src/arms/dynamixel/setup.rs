@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Calibrated, DynamixelMotors, Joint};
+use super::{Answer, Calibrated, DynamixelMotors, Joint};
 use crate::codecs::dynamixel::{ACCELERATION_UNIT, Model, TICKS_PER_TURN, VELOCITY_UNIT, register};
 use crate::description::JointDescription;
 use crate::motors::{Identity, MotorsError};
@@ -50,8 +50,7 @@ impl Joint {
             return_delay: FACTORY_DELAY,
             configured: false,
             lost: false,
-            answered: false,
-            doubled: false,
+            answer: Answer::Missing,
             error: 0,
             found: Default::default(),
         })
@@ -62,7 +61,7 @@ impl DynamixelMotors {
     pub(super) fn identify_joint(&mut self, at: usize) -> Result<Identity, MotorsError> {
         self.ping(at)?;
         let &[low, high, firmware] = self.block.as_slice() else {
-            return Err(self.differs(at, "answer to a ping", "3 bytes", self.block.len()));
+            return Err(self.differs(at, "answer to a ping", &"3 bytes", &self.block.len()));
         };
         let expected = self.joints[at].model;
         let number = u16::from_le_bytes([low, high]);
@@ -70,7 +69,7 @@ impl DynamixelMotors {
             let name = Model::numbered(number).map_or("unknown", |model| model.name);
             let [expected, found] = [(expected.name, expected.number), (name, number)]
                 .map(|(name, number)| format!("{name} ({number})"));
-            return Err(self.differs(at, "model", expected, found));
+            return Err(self.differs(at, "model", &expected, &found));
         }
         self.joints[at].fast = firmware >= expected.fast_since;
         let hardware = self.read_register(at, register::HARDWARE_ERROR)?;
@@ -79,13 +78,11 @@ impl DynamixelMotors {
         }
         self.ensure(at, register::STATUS_RETURN_LEVEL, 2)?;
         let drive = self.read_register(at, register::DRIVE_MODE)?;
-        if drive != 0 {
-            return Err(self.differs(
-                at,
-                "drive mode",
-                "0, which is forwards, profiles in velocity",
-                drive,
-            ));
+        // Inverted is a matter of ticks; profiles in time bound no velocity, and torque that goes
+        // on with a goal is not asked for.
+        if drive & 0b1100 != 0 {
+            let expected = "0 or 1, which has profiles in velocity and torque on request";
+            return Err(self.differs(at, "drive mode", &expected, &drive));
         }
         if let Some(calibrated) = self.joints[at].calibrated {
             for (register, expected) in [
@@ -96,7 +93,7 @@ impl DynamixelMotors {
                 let found = self.read_register(at, register)?;
                 if found != i64::from(expected) {
                     let expected = format!("{expected} by the calibration: calibrate anew");
-                    return Err(self.differs(at, register.name, expected, found));
+                    return Err(self.differs(at, register.name, &expected, &found));
                 }
             }
         }
@@ -117,7 +114,7 @@ impl DynamixelMotors {
         if found != value && self.read_register(at, register::TORQUE_ENABLE)? == 1 {
             let expected =
                 format!("{value}, which cannot be set while torque is on: switch it off");
-            return Err(self.differs(at, register.name, expected, found));
+            return Err(self.differs(at, register.name, &expected, &found));
         }
         self.ensure(at, register, value)
     }

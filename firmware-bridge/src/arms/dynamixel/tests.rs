@@ -1,3 +1,5 @@
+//! The motors over an emulated bus, with everything that can go wrong on it.
+
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -82,6 +84,7 @@ fn what_is_not_as_described_is_refused_with_expected_and_found() {
     assert_eq!(error, expected);
     drop(motors);
 
+    emulator.with(|bus| bus.set_register(1, register::RETURN_DELAY, 250));
     emulator.with(|bus| bus.set_register(1, register::TORQUE_ENABLE, 1));
     let mut motors = DynamixelMotors::open(&koch(), emulator.path(), patient()).unwrap();
     let error = motors.identify().unwrap_err().to_string();
@@ -180,7 +183,7 @@ fn a_silent_servo_is_named_and_the_others_go_on() {
     std::thread::sleep(Duration::from_millis(50));
     let goals = emulator.with(|bus| [2, 3, 4].map(|id| bus.register(id, register::GOAL_POSITION)));
     assert_eq!(goals, [Some(2050), Some(2048), Some(2050)]);
-    assert_eq!(sensed.position[1], 2048, "those ahead of it were read");
+    assert!((2048..=2050).contains(&sensed.position[1]), "those ahead of it were read");
     emulator.faults(|faults| faults.silent.clear());
     motors.sense(&mut sensed).unwrap();
 }

@@ -1,3 +1,5 @@
+//! Packets of the manual, stuffing at every corner, and what comes damaged.
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -304,15 +304,15 @@ impl Servo {
         if touched(register::ID) {
             self.id = self.get(register::ID) as u8;
         }
-        if !tripped {
-            let starts = touched(register::TORQUE_ENABLE) && !joint.torque;
-            self.follow(joint);
-            let goal = touched(register::GOAL_POSITION) || touched(register::GOAL_VELOCITY);
-            if joint.torque && (starts || goal) {
-                self.set_off(joint); // without a new goal this is the old one
-            }
-        } else {
-            joint.torque = self.get(register::TORQUE_ENABLE) == 1;
+        if tripped {
+            joint.torque = self.get(register::TORQUE_ENABLE) == 1; // and the brakes stay on
+            return 0;
+        }
+        let starts = touched(register::TORQUE_ENABLE) && !joint.torque;
+        self.follow(joint);
+        let goal = touched(register::GOAL_POSITION) || touched(register::GOAL_VELOCITY);
+        if joint.torque && (starts || goal) {
+            self.set_off(joint); // without a new goal this is the old one
         }
         0
     }

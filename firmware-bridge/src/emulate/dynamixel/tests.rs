@@ -1,3 +1,5 @@
+//! Each rule of the control table, and the watchdog to the millisecond, without a clock.
+
 use super::*;
 use crate::codecs::dynamixel::{CodecError, HardwareError, StatusError};
 
