@@ -1,1 +1,502 @@
-//! An xArm behind its controller.
+//! xArm 5, 6 and 7 through their control box.
+//!
+//! Set-points go out without waiting for the answer to the one before, and every answer's state is
+//! looked at: the box reports an error in each. Where the joints are comes from the box's own
+//! stream. An error is never cleared here without being asked to.
+
+mod link;
+#[cfg(test)]
+mod tests;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::codecs::xarm::{
+    CONTROL_PORT, Fault, JOINTS, MAX_SETPOINT_HZ, Mode, Order, Protocol, REPORT_PORT, Reply,
+    ReplyError, Request, StateBits, Version, angle_rad, gripper, gripper_fault, ticks,
+};
+use crate::description::ArmDescription;
+use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
+use link::{ControlLink, ReportLink};
+
+/// How long each wait may last.
+#[derive(Debug, Clone, Copy)]
+pub struct XarmTimings {
+    /// For a connection, and for what the box says about itself.
+    pub connect: Duration,
+    /// For the answer to a set-point.
+    pub answer: Duration,
+    /// How old a report may be; they come every 10 ms.
+    pub report_age: Duration,
+    /// For motors to be enabled, which releases brakes, and for the arm to stand.
+    pub settle: Duration,
+}
+
+impl Default for XarmTimings {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            answer: Duration::from_millis(100),
+            report_age: Duration::from_millis(50),
+            settle: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Silence after which the box is asked something, since a client that says nothing is hung up on.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// An arm stands when no joint moves further than this between two looks, in microradians.
+const STANDING: i32 = 200;
+/// Between two such looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// An xArm's motors. One tick is a microradian.
+pub struct XarmMotors {
+    joints: Vec<String>,
+    ids: Vec<u8>,
+    model: String,
+    /// In microradians, as the description has them.
+    limits: Vec<(i32, i32)>,
+    control: SocketAddr,
+    report: SocketAddr,
+    /// How long each wait may last.
+    pub timings: XarmTimings,
+    links: Option<(ControlLink, ReportLink)>,
+    version: Option<Version>,
+    torque: bool,
+    /// Before this no set-point may go out.
+    next: Instant,
+}
+
+impl std::fmt::Debug for XarmMotors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("XarmMotors")
+            .field("control", &self.control)
+            .field("version", &self.version)
+            .field("torque", &self.torque)
+            .finish_non_exhaustive()
+    }
+}
+
+fn refused<T>(detail: impl Into<String>) -> Result<T, MotorsError> {
+    Err(MotorsError::Refused { detail: detail.into() })
+}
+
+fn nothing(_: Reply<'_>) -> Result<(), ReplyError> {
+    Ok(())
+}
+
+impl XarmMotors {
+    /// The arm whose control box has this name or address, at the vendor's ports. Connects
+    /// nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When the name is no address, or the description has no arm of five to seven joints.
+    pub fn new(arm: &ArmDescription, host: &str) -> Result<Self, MotorsError> {
+        let resolve = |port| {
+            let found = (host, port).to_socket_addrs().and_then(|mut found| {
+                found.next().ok_or_else(|| std::io::ErrorKind::AddrNotAvailable.into())
+            });
+            found.map_err(|source| MotorsError::Port {
+                port: host.into(),
+                detail: "expected the control box's address, such as 192.168.1.203".into(),
+                source,
+            })
+        };
+        Self::at(arm, resolve(CONTROL_PORT)?, resolve(REPORT_PORT)?)
+    }
+
+    /// The same at any ports.
+    ///
+    /// # Errors
+    ///
+    /// When the description has no arm of five to seven joints.
+    pub fn at(
+        arm: &ArmDescription,
+        control: SocketAddr,
+        report: SocketAddr,
+    ) -> Result<Self, MotorsError> {
+        let count = arm.joints.len();
+        let model = format!("xarm{count}");
+        if !(5..=JOINTS).contains(&count) {
+            return refused(format!(
+                "an xArm has 5 to 7 joints, the description of {} has {count}",
+                arm.name
+            ));
+        }
+        if let Some(joint) = arm.joints.iter().find(|joint| joint.model != model) {
+            return Err(MotorsError::Identity {
+                joint: joint.name.clone(),
+                id: joint.id,
+                field: "model in the description",
+                expected: model,
+                found: joint.model.clone(),
+            });
+        }
+        let bound = |angle: f64| (angle * 1e6) as i32;
+        Ok(Self {
+            joints: arm.joints.iter().map(|joint| joint.name.clone()).collect(),
+            ids: arm.joints.iter().map(|joint| joint.id).collect(),
+            model,
+            limits: arm
+                .joints
+                .iter()
+                .map(|joint| (bound(joint.min_rad), bound(joint.max_rad)))
+                .collect(),
+            control,
+            report,
+            timings: XarmTimings::default(),
+            links: None,
+            version: None,
+            torque: false,
+            next: Instant::now(),
+        })
+    }
+
+    /// What the box said it is, once it was connected to.
+    pub fn version(&self) -> Option<&Version> {
+        self.version.as_ref()
+    }
+
+    /// Which rules are kept with the box; `None` while there is no connection.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.links.as_ref().map(|(control, _)| control.protocol)
+    }
+
+    /// The error and the warning that wait.
+    ///
+    /// # Errors
+    ///
+    /// When the box does not say.
+    pub fn fault(&mut self) -> Result<(Fault, u8), MotorsError> {
+        let answer = self.timings.answer;
+        let (_, [fault, warning]) = self.ask(&Request::Faults, answer, |reply| reply.bytes())?;
+        Ok((Fault(fault), warning))
+    }
+
+    /// Clears the error and the warning, whose causes must be gone. Torque stays off.
+    ///
+    /// # Errors
+    ///
+    /// When the error is still there.
+    pub fn clear_errors(&mut self) -> Result<(), MotorsError> {
+        let answer = self.timings.answer;
+        self.torque = false;
+        for request in [Request::ClearError, Request::ClearWarning] {
+            self.ask(&request, answer, nothing)?;
+        }
+        match self.fault()?.0 {
+            Fault(0) => Ok(()),
+            fault => self.fail(fault),
+        }
+    }
+
+    /// Sends the vendor's gripper to a place in pulses, from -10, closed, to 850, open.
+    ///
+    /// # Errors
+    ///
+    /// When it is out of range, or the gripper does not answer.
+    pub fn grip(&mut self, pulses: i32, pulses_per_sec: u16) -> Result<(), MotorsError> {
+        if !(-10..=850).contains(&pulses) || pulses_per_sec > 5000 {
+            return refused(format!(
+                "the gripper goes from -10 to 850 at 5000 a second at most, found {pulses} at {pulses_per_sec}"
+            ));
+        }
+        for request in [gripper::enable(true), gripper::speed(pulses_per_sec), gripper::go(pulses)]
+        {
+            let [..]: [u8; 7] = self.gripper(&request)?;
+        }
+        Ok(())
+    }
+
+    /// Where the vendor's gripper is, in pulses.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer or reports an error.
+    pub fn gripper_pulses(&mut self) -> Result<i32, MotorsError> {
+        let [.., e1, e0]: [u8; 6] = self.gripper(&gripper::ERROR)?;
+        let code = u16::from_be_bytes([e1, e0]);
+        if code != 0 {
+            return refused(format!("gripper error {code}: {}", gripper_fault(code)));
+        }
+        let [_, _, _, _, position @ ..]: [u8; 8] = self.gripper(&gripper::POSITION)?;
+        Ok(i32::from_be_bytes(position))
+    }
+
+    fn gripper<const N: usize>(&mut self, request: &Request) -> Result<[u8; N], MotorsError> {
+        let connect = self.timings.connect;
+        let (state, data) = self.ask(request, connect, |reply| reply.bytes())?;
+        if state.invalid() {
+            return refused("the gripper does not answer: is it there, at 2 Mbit/s?");
+        }
+        Ok(data)
+    }
+
+    fn links(&mut self) -> Result<&mut (ControlLink, ReportLink), MotorsError> {
+        self.links.as_mut().ok_or_else(|| MotorsError::HungUp { port: self.control.to_string() })
+    }
+
+    /// Asks and waits. A connection that failed is closed, since what it says next may belong to
+    /// another request.
+    fn ask<T>(
+        &mut self,
+        request: &Request,
+        patience: Duration,
+        read: impl Fn(Reply<'_>) -> Result<T, ReplyError>,
+    ) -> Result<(StateBits, T), MotorsError> {
+        let answer = self.links()?.0.ask(request, patience, read);
+        self.closing(answer)
+    }
+
+    fn closing<T>(&mut self, result: Result<T, MotorsError>) -> Result<T, MotorsError> {
+        if result.as_ref().is_err_and(|error| !matches!(error, MotorsError::Refused { .. })) {
+            (self.links, self.torque) = (None, false);
+        }
+        result
+    }
+
+    /// An error of the box as one of ours.
+    fn fail<T>(&mut self, fault: Fault) -> Result<T, MotorsError> {
+        self.torque = false;
+        let blamed = fault.joint().and_then(|i| Some((self.joints.get(i)?, self.ids.get(i)?)));
+        match blamed {
+            Some((joint, &id)) => {
+                Err(MotorsError::Alarm { joint: joint.clone(), id, detail: fault.to_string() })
+            }
+            None => refused(fault.to_string()),
+        }
+    }
+
+    /// What to make of a state: it tells that something is wrong, the box is asked what.
+    fn check(&mut self, state: StateBits) -> Result<(), MotorsError> {
+        if !state.error() && !state.invalid() && (state.ready() || !self.torque) {
+            return Ok(());
+        }
+        self.torque = false;
+        match self.fault()?.0 {
+            Fault(0) => refused(format!(
+                "the controller says that {}: was it stopped at the box or by another client? switch torque on again",
+                state.words()
+            )),
+            fault => self.fail(fault),
+        }
+    }
+
+    fn step(&mut self, request: &Request, what: &str) -> Result<StateBits, MotorsError> {
+        let settle = self.timings.settle;
+        let (state, ()) = self.ask(request, settle, nothing)?;
+        if state.error() {
+            self.check(state)?;
+        }
+        if state.invalid() {
+            return refused(format!("{what}: the controller says that {}", state.words()));
+        }
+        Ok(state)
+    }
+
+    fn set_point(&self, goals: impl Iterator<Item = i32>) -> Request {
+        let mut joints_rad = [0.0; JOINTS];
+        for (angle, goal) in joints_rad.iter_mut().zip(goals) {
+            *angle = angle_rad(goal);
+        }
+        Request::ServoJoints { joints_rad, speed: 0.0, acceleration: 0.0, secs: 0.0 }
+    }
+
+    fn torque_on(&mut self) -> Result<(), MotorsError> {
+        let (fault, _) = self.fault()?;
+        if fault.0 != 0 {
+            return self.fail(fault);
+        }
+        let firmware = self.version.as_ref().map(|version| version.firmware);
+        let detection = firmware.is_some_and(|firmware| firmware >= (1, 10, 0)).then_some(0);
+        self.step(&Request::MotionEnable { axis: 8, on: true }, "enabling the motors")?;
+        self.step(&Request::SetMode { mode: Mode::Servo, detection }, "the mode of set-points")?;
+        let state = self.step(&Request::SetState(Order::Run), "starting")?;
+        if !state.ready() {
+            return refused(format!("starting: the controller says that {}", state.words()));
+        }
+        let age = self.timings.report_age;
+        let reports = &mut self.links()?.1;
+        reports.next(age)?;
+        let present = reports.latest(age)?.0.joints_rad.map(ticks);
+        if let Some(i) = present.iter().position(Option::is_none) {
+            return refused(format!(
+                "the report of joint {} is not finite: restart the box",
+                i + 1
+            ));
+        }
+        let hold = self.set_point(present.into_iter().flatten());
+        let state = self.step(&hold, "the first set-point, where the arm is")?;
+        if !state.ready() {
+            return refused(format!(
+                "the first set-point: the controller says that {}",
+                state.words()
+            ));
+        }
+        // The stream may still tell of before.
+        let deadline = Instant::now() + self.timings.connect;
+        while !self.links()?.1.latest(age)?.0.ready() {
+            if Instant::now() >= deadline {
+                return refused(
+                    "the controller's reports say that it is stopped: switch torque on again",
+                );
+            }
+            self.links()?.1.next(age)?;
+        }
+        self.torque = true;
+        Ok(())
+    }
+
+    /// Stops, waits until the arm stands, and only then lets go of the motors.
+    fn torque_off(&mut self) -> Result<(), MotorsError> {
+        let (answer, settle) = (self.timings.answer, self.timings.settle);
+        self.torque = false;
+        self.ask(&Request::SetState(Order::Stop), answer, nothing)?;
+        let deadline = Instant::now() + settle;
+        let (mut before, mut still) = ([i32::MAX; JOINTS], 0);
+        while still < 2 {
+            let (_, angles) =
+                self.ask(&Request::Joints, answer, |reply| reply.floats::<JOINTS>(0))?;
+            let now = angles.map(|angle| ticks(angle).unwrap_or(i32::MAX));
+            let stands = now.iter().zip(&before).all(|(a, b)| a.abs_diff(*b) < STANDING as u32);
+            (before, still) = (now, if stands { still + 1 } else { 0 });
+            if Instant::now() >= deadline {
+                return refused(format!(
+                    "the arm does not stand {settle:?} after a stop: its motors stay on"
+                ));
+            }
+            thread::sleep(LOOK);
+        }
+        let off = Request::MotionEnable { axis: 8, on: false };
+        let (state, ()) = self.ask(&off, settle, nothing)?;
+        if state.invalid() {
+            refused("the controller does not switch its motors off")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Motors for XarmMotors {
+    fn joints(&self) -> &[String] {
+        &self.joints
+    }
+
+    fn identify(&mut self) -> Result<Vec<Identity>, MotorsError> {
+        let connect = self.timings.connect;
+        (self.links, self.torque) = (None, false);
+        let control = ControlLink::connect(self.control, connect)?;
+        let report = ReportLink::connect(self.report, connect)?;
+        self.links = Some((control, report));
+        let (_, version) =
+            self.ask(&Request::Version, connect, |reply| Version::parse(reply.data))?;
+        if usize::from(version.axes) != self.joints.len() {
+            self.links = None;
+            return Err(MotorsError::Identity {
+                joint: self.joints.first().cloned().unwrap_or_default(),
+                id: self.ids.first().copied().unwrap_or_default(),
+                field: "model",
+                expected: self.model.clone(),
+                found: format!("xarm{}", version.axes),
+            });
+        }
+        let links = self.links()?;
+        links.0.protocol = version.protocol();
+        let first = links.1.next(connect);
+        self.closing(first)?;
+        let (fault, _) = self.fault()?;
+        let mut firmware = version.firmware_words();
+        if fault.0 != 0 {
+            firmware = format!("{firmware}, {fault}");
+        }
+        self.version = Some(version);
+        let identity = Identity { model: self.model.clone(), firmware };
+        Ok(vec![identity; self.joints.len()])
+    }
+
+    fn sense(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError> {
+        let XarmTimings { answer, report_age, .. } = self.timings;
+        let (control, report) = self.links()?;
+        let mut looked = control.look(answer);
+        if looked.is_ok() && control.sent.elapsed() > KEEP_ALIVE {
+            looked = control.send(&Request::State).map(|()| StateBits::default());
+        }
+        let (latest, velocity) = report.latest(report_age)?;
+        let (angles, velocity, ready) = (latest.joints_rad, *velocity, latest.ready());
+        let places = sensed.position.iter_mut().zip(&mut sensed.velocity);
+        let mut broken = None;
+        for (i, ((place, speed), (angle, velocity))) in
+            places.zip(angles.into_iter().zip(velocity)).enumerate()
+        {
+            match ticks(angle) {
+                Some(position) => (*place, *speed) = (position, velocity),
+                None => broken = broken.or(Some(i)),
+            }
+        }
+        let state = self.closing(looked)?;
+        if let Some(i) = broken.filter(|i| *i < self.joints.len()) {
+            return Err(MotorsError::Damaged {
+                joint: self.joints.get(i).cloned().unwrap_or_default(),
+                id: self.ids.get(i).copied().unwrap_or_default(),
+                detail:
+                    "expected an angle in the report, found what is not finite: restart the box"
+                        .into(),
+            });
+        }
+        if self.torque && !ready {
+            return self.check(StateBits(state.0 | StateBits::NOT_READY));
+        }
+        if self.torque { self.check(state) } else { Ok(()) }
+    }
+
+    fn command(&mut self, goals: &[i32]) -> Result<(), MotorsError> {
+        let answer = self.timings.answer;
+        if !self.torque {
+            self.links()?;
+            return refused("torque is off: switch it on before a set-point");
+        }
+        if goals.len() != self.joints.len() {
+            return refused(format!(
+                "expected {} goal(s), found {}",
+                self.joints.len(),
+                goals.len()
+            ));
+        }
+        for ((goal, (min, max)), joint) in goals.iter().zip(&self.limits).zip(&self.joints) {
+            if !(min..=max).contains(&goal) {
+                return refused(format!(
+                    "joint {joint}: expected a goal of {min} to {max} microradians, found {goal}: not sent"
+                ));
+            }
+        }
+        let looked = self.links()?.0.look(answer);
+        let state = self.closing(looked)?;
+        self.check(state)?;
+        // More than 250 a second are lost, and it could be the last of them that is.
+        thread::sleep(self.next.saturating_duration_since(Instant::now()));
+        self.next = Instant::now() + Duration::from_secs_f64(1.0 / MAX_SETPOINT_HZ);
+        let request = self.set_point(goals.iter().copied());
+        let sent = self.links()?.0.send(&request);
+        self.closing(sent)
+    }
+
+    fn torque(&mut self, on: bool) -> Result<(), MotorsError> {
+        if on { self.torque_on() } else { self.torque_off() }
+    }
+
+    fn examine(&mut self, _joint: usize) -> Result<Health, MotorsError> {
+        let answer = self.timings.answer;
+        let (state, _) = self.ask(&Request::State, answer, |reply| reply.bytes::<1>())?;
+        self.check(state)?;
+        Ok(Health { torque: self.torque && state.ready(), ..Health::default() })
+    }
+
+    fn when_abandoned(&self) -> &'static str {
+        "it runs to the last set-point at up to 180 degrees a second and holds there with torque on: \
+         nothing trips, press its emergency stop"
+    }
+}

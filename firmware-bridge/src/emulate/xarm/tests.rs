@@ -1,0 +1,232 @@
+use std::time::Duration;
+
+use super::*;
+use crate::codecs::xarm::{
+    Fault, Frames, Mode, Order, Protocol, Reply, Request, StateBits, Version, angle_rad, gripper,
+};
+use crate::description::ArmDescription;
+
+/// A box without sockets, and a clock that is turned by hand.
+struct Bench {
+    cabinet: ControlBox,
+    millis: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let arm = ArmDescription::find("xarm7").unwrap();
+        Self { cabinet: ControlBox::new(&arm), millis: 0 }
+    }
+
+    fn ready(mode: Mode) -> Self {
+        let mut bench = Self::new();
+        bench.prepare(mode);
+        bench
+    }
+
+    fn prepare(&mut self, mode: Mode) {
+        for request in [
+            Request::MotionEnable { axis: 8, on: true },
+            Request::SetMode { mode, detection: None },
+            Request::SetState(Order::Run),
+        ] {
+            self.ask(request);
+        }
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.millis += millis;
+        self.cabinet.advance(Duration::from_millis(self.millis));
+    }
+
+    /// State and data of the reply.
+    fn ask(&mut self, request: Request) -> (u8, Vec<u8>) {
+        let (mut frames, mut replies) = (Frames::requests(), Frames::replies());
+        frames.feed(request.encode(1, Protocol::Plain).unwrap().as_bytes());
+        replies.feed(&self.cabinet.answer(frames.take().unwrap().unwrap()));
+        let reply = Reply::read(replies.take().unwrap().unwrap()).unwrap();
+        (reply.state.0, reply.data.to_vec())
+    }
+
+    fn servo(&mut self, joint: usize, ticks: i32) -> u8 {
+        let mut joints_rad = [0.0; 7];
+        joints_rad[joint] = angle_rad(ticks);
+        let (speed, acceleration, secs) = (0.0, 0.0, 0.0);
+        self.ask(Request::ServoJoints { joints_rad, speed, acceleration, secs }).0
+    }
+
+    fn velocity(&mut self, speed: f32, secs: Option<f32>) -> u8 {
+        let mut joints_rad = [0.0; 7];
+        joints_rad[0] = speed;
+        self.ask(Request::JointVelocity { joints_rad, together: true, secs }).0
+    }
+
+    fn place(&mut self) -> f64 {
+        self.cabinet.plant().joints[0].position
+    }
+}
+
+#[test]
+fn it_moves_only_enabled_in_the_mode_and_running() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.servo(0, 1000), StateBits::NOT_READY | StateBits::INVALID);
+    bench.ask(Request::MotionEnable { axis: 8, on: true });
+    assert_eq!(
+        bench.ask(Request::SetMode { mode: Mode::Servo, detection: None }).0,
+        StateBits::NOT_READY
+    );
+    assert_eq!(bench.servo(0, 1000), StateBits::NOT_READY);
+    assert_eq!(bench.ask(Request::State).1, [5]);
+    assert_eq!(bench.ask(Request::SetState(Order::Run)).0, 0);
+    assert_eq!(bench.ask(Request::State).1, [2]);
+    assert_eq!(bench.servo(0, 1000), 0);
+    bench.wait(200);
+    assert!((bench.place() - 1000.0).abs() < 1.0);
+    // In position mode a set-point is refused.
+    bench.prepare(Mode::Position);
+    assert_eq!(bench.servo(0, 2000), StateBits::INVALID);
+}
+
+#[test]
+fn it_runs_to_the_last_set_point_as_fast_as_it_can() {
+    let mut bench = Bench::ready(Mode::Servo);
+    bench.servo(0, 3_000_000);
+    bench.wait(400);
+    let velocity = bench.cabinet.plant().joints[0].velocity;
+    assert!(
+        (velocity - std::f64::consts::PI * 1e6).abs() < 1.0,
+        "180 degrees a second: {velocity}"
+    );
+    assert_eq!(bench.ask(Request::State).1, [1]);
+    bench.wait(2000);
+    assert!((bench.place() - 3_000_000.0).abs() < 1.0);
+}
+
+#[test]
+fn of_more_than_250_set_points_a_second_the_last_counts() {
+    let mut bench = Bench::ready(Mode::Servo);
+    for i in 0..100 {
+        bench.servo(0, i * 10);
+        bench.wait(2);
+    }
+    let (taken, lost) = (bench.cabinet.taken, bench.cabinet.lost);
+    assert!((49..=51).contains(&taken) && (49..=51).contains(&lost), "{taken} taken, {lost} lost");
+}
+
+#[test]
+fn beyond_a_limit_is_an_error_that_only_the_whole_procedure_gets_out_of() {
+    let mut bench = Bench::ready(Mode::Servo);
+    bench.servo(0, 500_000);
+    bench.wait(40);
+    let state = bench.servo(1, 2_094_395);
+    assert_eq!(state & StateBits::ERROR, StateBits::ERROR);
+    assert_eq!(bench.ask(Request::Faults).1, [23, 0]);
+    assert_eq!(bench.ask(Request::State).1, [4]);
+    bench.wait(1000);
+    assert!(bench.place() < 200_000.0, "what waited is forgotten: {}", bench.place());
+    // Enabling without clearing fails, clearing alone is not enough.
+    let (state, _) = bench.ask(Request::MotionEnable { axis: 8, on: true });
+    assert_eq!(state & StateBits::INVALID, StateBits::INVALID);
+    assert_eq!(bench.ask(Request::ClearError).0, StateBits::NOT_READY);
+    assert_eq!(bench.servo(0, 0), StateBits::NOT_READY);
+    bench.ask(Request::SetState(Order::Run));
+    assert_eq!(bench.servo(0, 0), StateBits::NOT_READY);
+    bench.prepare(Mode::Servo);
+    assert_eq!(bench.servo(0, 0), 0);
+}
+
+#[test]
+fn a_velocity_ends_after_its_duration_the_only_deadman() {
+    let mut bench = Bench::ready(Mode::JointVelocity);
+    assert_eq!(bench.velocity(0.5, Some(0.2)), 0);
+    bench.wait(150);
+    assert_eq!(bench.ask(Request::State).1, [1]);
+    bench.wait(850);
+    let there = bench.place();
+    assert!((90_000.0..125_000.0).contains(&there), "0.2 s at 0.5 rad/s: {there}");
+    assert_eq!(bench.ask(Request::State).1, [2]);
+    // Without one it goes on, until the joint's limit.
+    bench.velocity(1.0, None);
+    bench.wait(1000);
+    assert!(bench.place() > 1_000_000.0);
+    bench.wait(10_000);
+    assert_eq!(bench.cabinet.fault(), Fault::JOINT_LIMIT);
+}
+
+#[test]
+fn too_fast_is_an_error() {
+    let mut bench = Bench::ready(Mode::Position);
+    let (joints_rad, acceleration, secs) = ([0.1; 7], 1.0, 0.0);
+    let go = |speed| Request::MoveJoints { joints_rad, speed, acceleration, secs };
+    assert_eq!(bench.ask(go(0.5)).0, 0);
+    bench.wait(1000);
+    assert!((bench.place() - 100_000.0).abs() < 1.0);
+    assert_eq!(bench.ask(go(4.0)).0 & StateBits::ERROR, StateBits::ERROR);
+    assert_eq!(bench.cabinet.fault(), Fault::SPEED);
+}
+
+#[test]
+fn a_wall_is_a_collision_as_soon_as_the_sensitivity_says() {
+    for (sensitivity, expected) in [(5, Fault::COLLISION), (0, Fault(0))] {
+        let mut bench = Bench::ready(Mode::Servo);
+        bench.ask(Request::CollisionSensitivity(sensitivity));
+        bench.cabinet.plant().joints[0].wall = Some(50_000.0);
+        bench.servo(0, 200_000);
+        bench.wait(500);
+        assert_eq!(bench.cabinet.fault(), expected);
+    }
+}
+
+#[test]
+fn an_emergency_stop_stays_while_it_is_pressed() {
+    let mut bench = Bench::ready(Mode::Servo);
+    bench.cabinet.press_stop(true);
+    bench.ask(Request::ClearError);
+    assert_eq!(bench.ask(Request::Faults).1, [2, 0]);
+    bench.cabinet.press_stop(false);
+    bench.ask(Request::ClearError);
+    assert_eq!(bench.ask(Request::Faults).1, [0, 0]);
+    bench.prepare(Mode::Servo);
+    assert_eq!(bench.servo(0, 0), 0);
+}
+
+#[test]
+fn what_makes_no_sense_is_a_warning() {
+    let mut bench = Bench::new();
+    for (function, warning) in [(23, 12), (250, 13)] {
+        let bytes = [0, 1, 0, 2, 0, 2, function, 9];
+        let mut frames = Frames::requests();
+        frames.feed(&bytes);
+        let reply = bench.cabinet.answer(frames.take().unwrap().unwrap());
+        assert_eq!(reply[7], StateBits::WARNING | StateBits::NOT_READY | StateBits::INVALID);
+        assert_eq!(bench.ask(Request::Faults).1, [0, warning]);
+    }
+    assert_eq!(bench.ask(Request::ClearWarning).0, StateBits::NOT_READY);
+}
+
+#[test]
+fn it_says_what_it_is_and_where_it_is() {
+    let mut bench = Bench::ready(Mode::Servo);
+    let version = Version::parse(&bench.ask(Request::Version).1).unwrap();
+    assert_eq!((version.axes, version.firmware), (7, (1, 13, 104)));
+    bench.servo(0, 123_456);
+    bench.wait(1000);
+    let report = bench.cabinet.report();
+    assert_eq!((report.mode, report.state, report.joints_rad[0]), (1, 2, 0.123_456));
+    assert_eq!(bench.ask(Request::JointStates { kinds: 3 }).1.len(), 84);
+    assert_eq!(bench.ask(Request::Joints).1[..4], 0.123_456_f32.to_le_bytes());
+}
+
+#[test]
+fn the_gripper_answers_as_a_modbus_device() {
+    let mut bench = Bench::new();
+    bench.ask(gripper::enable(true));
+    bench.ask(gripper::speed(1000));
+    assert_eq!(bench.ask(gripper::go(350)).1, [9, 8, 16, 7, 0, 0, 2]);
+    bench.wait(250);
+    assert_eq!(bench.ask(gripper::POSITION).1, [9, 8, 3, 4, 0, 0, 2, 88]);
+    bench.wait(1000);
+    assert_eq!(bench.cabinet.gripper_pulses(), 350);
+    bench.ask(gripper::go(900));
+    assert_eq!(bench.ask(gripper::ERROR).1, [9, 8, 3, 2, 0, 14]);
+}
