@@ -74,7 +74,7 @@ fn an_arm_stops_before_it_is_stretched_out_and_comes_back_freely() {
     far.translation.vector *= 4.0;
     let reached = follow(&mut reach, &far, 2000);
     assert!(reached.condition > 17.0 && reached.slowed_to < 0.2, "{reached:?}");
-    assert!(reached.condition < 31.0, "it went past the singular pose: {reached:?}");
+    assert!(reached.condition < 33.0, "it went past the singular pose: {reached:?}");
     let reached = follow(&mut reach, &tip, 1000);
     assert!(reached.position_m < 1e-4, "{reached:?}");
 }
