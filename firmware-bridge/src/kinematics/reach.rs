@@ -63,8 +63,8 @@ pub struct Reached {
     pub position_m: f64,
     /// Angle, in radians, of what the task weighs and of what it does not.
     pub angle_rad: f64,
-    /// Largest by smallest of the task's singular values, weighted. It says how near a pose is at
-    /// which the arm loses a direction.
+    /// Largest by smallest of the singular values of the axes that count, a radian being worth 0.2 m
+    /// of lever. It says how near a pose is at which the arm loses a direction.
     pub condition: f64,
     /// Part of the step that was taken, below 1 near such a pose.
     pub slowed_to: f64,
@@ -99,6 +99,8 @@ pub struct Reach {
     solution: Joints,
 }
 
+/// What a radian is worth beside a metre when it is asked how near a singular pose is.
+const LEVER_M: f64 = 0.2;
 /// The largest damping, in the units of a weighted singular value.
 const DAMPING: f64 = 0.02;
 /// Below this smallest singular value damping sets in.
@@ -205,17 +207,19 @@ impl Reach {
         let positions = Vector3::from(self.options.position_weights);
         weigh.fixed_view_mut::<3, 3>(0, 0).set_diagonal(&positions);
         weigh.fixed_view_mut::<3, 3>(3, 3).copy_from(&turns);
-        let jacobian = weigh * jacobian;
-        let axes = self.options.position_weights.iter().chain(&weights);
-        let axes = axes.filter(|weight| **weight != 0.0).count();
+        let weighted = weigh * jacobian;
         let joints = self.chain.num_joints();
-        let gram = jacobian * jacobian.transpose();
-        let mut squares = gram.symmetric_eigenvalues();
-        squares.as_mut_slice().sort_by(|a, b| b.total_cmp(a));
-        let smallest = squares.as_slice().get(axes.min(joints).saturating_sub(1));
-        let smallest = smallest.copied().unwrap_or(0.0).max(0.0).sqrt();
-        let condition = if smallest > 0.0 { squares[0].sqrt() / smallest } else { f64::INFINITY };
-        Task { weigh, jacobian, condition, smallest, free: joints > axes }
+        // How near a singular pose is must not depend on the weights, only on what they leave out.
+        let counts = |weight: &f64| f64::from(u8::from(*weight != 0.0));
+        let [a, b, c] = self.options.position_weights.map(|weight| counts(&weight));
+        let [d, e, f] = weights.map(|weight| LEVER_M * counts(&weight));
+        let mut turned = *jacobian;
+        let rates = turn.matrix().transpose() * jacobian.fixed_rows::<3>(3);
+        turned.fixed_rows_mut::<3>(3).copy_from(&rates);
+        let scaled = Matrix6::from_diagonal(&Vector6::new(a, b, c, d, e, f)) * turned;
+        let axes = [a, b, c, d, e, f].iter().filter(|scale| **scale != 0.0).count();
+        let (condition, smallest) = condition(&scaled, axes.min(joints));
+        Task { weigh, jacobian: weighted, condition, smallest, free: joints > axes }
     }
 
     /// What of a step may be taken near a singular pose: all of it away from there.
@@ -278,6 +282,16 @@ impl Task {
         let near = (1.0 - (self.smallest / DAMPED_BELOW).powi(2)).max(0.0);
         1e-10 + near * DAMPING * DAMPING
     }
+}
+
+/// Largest by smallest of the first `rank` singular values, and the smallest.
+fn condition(jacobian: &Jacobian, rank: usize) -> (f64, f64) {
+    let mut squares = (jacobian * jacobian.transpose()).symmetric_eigenvalues();
+    squares.as_mut_slice().sort_by(|a, b| b.total_cmp(a));
+    let smallest = squares.as_slice().get(rank.saturating_sub(1)).copied();
+    let smallest = smallest.unwrap_or(0.0).max(0.0).sqrt();
+    let condition = if smallest > 0.0 { squares[0].sqrt() / smallest } else { f64::INFINITY };
+    (condition, smallest)
 }
 
 /// The straight move and the turn, in the base frame, that take one pose to another.

@@ -123,6 +123,9 @@ impl ActionSpace {
         action: &[f64],
     ) -> Result<Isometry3<f64>, ActionError> {
         let (expected, found) = (self.len(), action.len());
+        if expected != found {
+            return Err(ActionError::Count { expected, found });
+        }
         if let Some((index, &found)) = action.iter().enumerate().find(|(_, x)| !x.is_finite()) {
             return Err(ActionError::NotFinite { index, found });
         }

@@ -229,6 +229,11 @@ impl Joint {
         self.state = State::at_rest(position);
     }
 
+    /// Puts the set-point into a state, as it may have been elsewhere.
+    pub fn resume(&mut self, state: State) {
+        self.state = state;
+    }
+
     /// One period towards rest.
     pub fn stop(&mut self) -> State {
         self.state = Stop::from(self.state, &self.limits).after(self.period_secs);
