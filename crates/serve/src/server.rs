@@ -217,9 +217,8 @@ impl Server {
             client.heard = began;
         }
         if let Ok(frames) = &frames
-            && groot::is_call(frames)
+            && let Some(call) = groot::call(frames, &self.keys)
         {
-            let call = groot::decode(frames[0].as_ref(), &self.keys);
             return self.groot(&peer, call, open, micros(began.elapsed()));
         }
         let request = frames.and_then(|frames| native::decode_request(&frames));
