@@ -54,6 +54,7 @@ pub struct Server {
     pub(crate) socket: ServerSocket,
     pub(crate) config: ServerConfig,
     pub(crate) contract: Arc<Contract>,
+    fingerprint: String,
     pub(crate) keys: Keys,
     pub(crate) clients: HashMap<Peer, Client>,
     pub(crate) room: Arc<Room>,
@@ -78,9 +79,10 @@ impl Server {
     /// When the endpoint is malformed, taken, or exposed without leave; when the policy fails at
     /// its warm-up.
     pub fn bind(config: ServerConfig, predictor: impl Predictor) -> Result<Self, ServeError> {
-        let socket = ServerSocket::bind(&config.endpoint, &config.access)?;
         let mut predictor: Box<dyn Predictor> = Box::new(predictor);
         let contract = Arc::new(predictor.contract());
+        let max_bytes = contract.max_request_bytes();
+        let socket = ServerSocket::bind(&config.endpoint, &config.access, max_bytes)?;
         let stats = Arc::new(Stats::new(Arc::new(predictor.model()), config.slo));
         let warm_up = warm_up(&mut *predictor, &contract, config.warm_up);
         let warm_up = warm_up.map_err(ServeError::WarmUp)?;
@@ -122,6 +124,7 @@ impl Server {
         Ok(Self {
             socket,
             config,
+            fingerprint: contract.spec.fingerprint(),
             contract,
             keys,
             clients,
@@ -294,8 +297,8 @@ impl Server {
             session,
             model: Model::clone(&self.stats.model()),
             contract: Contract::clone(&self.contract),
-            fingerprint: self.contract.spec.fingerprint(),
-            max_bytes: native::MAX_BYTES as u64,
+            fingerprint: self.fingerprint.clone(),
+            max_bytes: self.contract.max_request_bytes() as u64,
         };
         info!(client = hello.client, ?session, "a client came");
         self.send(peer, &Response::Welcome(welcome))
