@@ -19,7 +19,7 @@ use crate::check::{self, Objection};
 use crate::config::{ServeError, ServerConfig};
 use crate::model::{Answered, Outcome, micros, warm_up, work};
 use crate::predictor::Predictor;
-use crate::reload::{Loaded, Loader, Reloading};
+use crate::reload::{self, Loaded, Loader, Reloading, Starter};
 use crate::room::{Asker, Closed, Job, Room};
 use crate::stats::Stats;
 use crate::web::{Desk, Web};
@@ -61,6 +61,7 @@ pub struct Server {
     pub(crate) sender: Sender<Event>,
     events: Receiver<Event>,
     pub(crate) reloading: Reloading,
+    pub(crate) starter: Starter,
     /// What read the model that is about to answer.
     pub(crate) loader: Option<Loader>,
     thread: JoinHandle<()>,
@@ -132,6 +133,7 @@ impl Server {
             sender,
             events,
             reloading: Reloading::No,
+            starter: reload::start,
             loader: None,
             thread,
             stats,
