@@ -64,7 +64,7 @@ struct Fake {
 
 impl Fake {
     fn start(mut answer: impl FnMut(&Request) -> Vec<Response> + Send + 'static) -> Self {
-        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
+        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
         let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
         let flag = stop.clone();
         let thread = thread::spawn(move || {

@@ -3,7 +3,9 @@
 //! A thread reads it, tries it out and hands it to the model thread, which goes on with it between
 //! two requests; until then the old one answers.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use engraft_wire::{Contract, ErrorCode, Model, Peer, Response, Session};
@@ -17,6 +19,13 @@ use crate::server::{Event, Server};
 
 /// What reads a model anew.
 pub(crate) type Loader = Box<dyn FnMut() -> Result<Box<dyn Predictor>, PredictError> + Send>;
+
+/// Starts a thread on some work; the tests have one that cannot.
+pub(crate) type Starter = fn(Box<dyn FnOnce() + Send>) -> io::Result<()>;
+
+pub(crate) fn start(work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    thread::Builder::new().name("reload".into()).spawn(work).map(drop)
+}
 
 /// Whether a model may be replaced, and who waits for it.
 pub(crate) enum Reloading {
@@ -70,7 +79,7 @@ impl Server {
             return self.refuse(peer, check::unknown_session(), None);
         }
         let before = std::mem::replace(&mut self.reloading, Reloading::Underway(peer.clone()));
-        let mut loader = match before {
+        let loader = match before {
             Reloading::Ready(loader) => loader,
             other => {
                 let objection = if let Reloading::No = other {
@@ -84,9 +93,28 @@ impl Server {
             }
         };
         info!("reading the run anew");
-        let (sender, waker) = (self.sender.clone(), self.socket.waker()?);
-        let (contract, times) = (self.contract.clone(), self.config.warm_up);
-        let read = move || {
+        // The thread is given the loader once it is there: without one, it is kept for next time.
+        let (giver, given) = channel();
+        match self.start_reader(given) {
+            // A thread that is gone already has told why.
+            Ok(()) => drop(giver.send(loader)),
+            Err(error) => {
+                self.reloading = Reloading::Ready(loader);
+                let detail =
+                    format!("cannot start to read the run, the model before goes on: {error}");
+                return self.refuse(peer, (ErrorCode::Internal, detail), None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the thread that reads the model anew with the loader that it will be given.
+    fn start_reader(&self, given: Receiver<Loader>) -> io::Result<()> {
+        let waker = self.socket.waker().map_err(io::Error::other)?;
+        let (sender, contract) = (self.sender.clone(), self.contract.clone());
+        let times = self.config.warm_up;
+        (self.starter)(Box::new(move || {
+            let Ok(mut loader) = given.recv() else { return };
             let model = loader().and_then(|mut model| {
                 fits(&contract, &model.contract())?;
                 warm_up(&mut *model, &contract, times)?;
@@ -95,9 +123,7 @@ impl Server {
             // A server that is gone needs no model.
             let _ = sender.send(Event::Loaded(Loaded { loader, model }));
             waker.wake();
-        };
-        thread::Builder::new().name("reload".into()).spawn(read).map_err(ServeError::Thread)?;
-        Ok(())
+        }))
     }
 
     /// Hands a model that was read to the model thread, or says why there is none.

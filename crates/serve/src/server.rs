@@ -19,7 +19,7 @@ use crate::check::{self, Objection};
 use crate::config::{ServeError, ServerConfig};
 use crate::model::{Answered, Outcome, micros, warm_up, work};
 use crate::predictor::Predictor;
-use crate::reload::{Loaded, Loader, Reloading};
+use crate::reload::{self, Loaded, Loader, Reloading, Starter};
 use crate::room::{Asker, Closed, Job, Room};
 use crate::stats::Stats;
 use crate::web::{Desk, Web};
@@ -54,12 +54,14 @@ pub struct Server {
     pub(crate) socket: ServerSocket,
     pub(crate) config: ServerConfig,
     pub(crate) contract: Arc<Contract>,
+    fingerprint: String,
     pub(crate) keys: Keys,
     pub(crate) clients: HashMap<Peer, Client>,
     pub(crate) room: Arc<Room>,
     pub(crate) sender: Sender<Event>,
     events: Receiver<Event>,
     pub(crate) reloading: Reloading,
+    pub(crate) starter: Starter,
     /// What read the model that is about to answer.
     pub(crate) loader: Option<Loader>,
     thread: JoinHandle<()>,
@@ -78,9 +80,10 @@ impl Server {
     /// When the endpoint is malformed, taken, or exposed without leave; when the policy fails at
     /// its warm-up.
     pub fn bind(config: ServerConfig, predictor: impl Predictor) -> Result<Self, ServeError> {
-        let socket = ServerSocket::bind(&config.endpoint, &config.access)?;
         let mut predictor: Box<dyn Predictor> = Box::new(predictor);
         let contract = Arc::new(predictor.contract());
+        let max_bytes = contract.max_request_bytes();
+        let socket = ServerSocket::bind(&config.endpoint, &config.access, max_bytes)?;
         let stats = Arc::new(Stats::new(Arc::new(predictor.model()), config.slo));
         let warm_up = warm_up(&mut *predictor, &contract, config.warm_up);
         let warm_up = warm_up.map_err(ServeError::WarmUp)?;
@@ -122,6 +125,7 @@ impl Server {
         Ok(Self {
             socket,
             config,
+            fingerprint: contract.spec.fingerprint(),
             contract,
             keys,
             clients,
@@ -129,6 +133,7 @@ impl Server {
             sender,
             events,
             reloading: Reloading::No,
+            starter: reload::start,
             loader: None,
             thread,
             stats,
@@ -217,9 +222,8 @@ impl Server {
             client.heard = began;
         }
         if let Ok(frames) = &frames
-            && groot::is_call(frames)
+            && let Some(call) = groot::call(frames, &self.keys)
         {
-            let call = groot::decode(frames[0].as_ref(), &self.keys);
             return self.groot(&peer, call, open, micros(began.elapsed()));
         }
         let request = frames.and_then(|frames| native::decode_request(&frames));
@@ -295,8 +299,8 @@ impl Server {
             session,
             model: Model::clone(&self.stats.model()),
             contract: Contract::clone(&self.contract),
-            fingerprint: self.contract.spec.fingerprint(),
-            max_bytes: native::MAX_BYTES as u64,
+            fingerprint: self.fingerprint.clone(),
+            max_bytes: self.contract.max_request_bytes() as u64,
         };
         info!(client = hello.client, ?session, "a client came");
         self.send(peer, &Response::Welcome(welcome))

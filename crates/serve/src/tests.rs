@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use engraft_core::{ActionChunk, Dimension, Observation, RgbImage, RobotSpec, View, ViewSpec};
 use engraft_wire::{
     ClientSocket, Contract, ErrorCode, Hello, Incoming, Infer, Model, Refusal, Request, Response,
-    Session, Status, Token,
+    Session, SocketError, Status, Token,
 };
 
 use crate::{PredictError, Prediction, Predictor, ServeError, Server, ServerConfig};
@@ -80,6 +80,7 @@ impl Running {
         let hello = Request::Hello(Hello { client: "test".into(), spec: None, token: None });
         let Response::Welcome(welcome) = socket.ask(&hello, SOON).unwrap() else { panic!() };
         assert_eq!(welcome.fingerprint, welcome.contract.spec.fingerprint());
+        assert_eq!(welcome.max_bytes, 2 << 20);
         (socket, welcome.session)
     }
 
@@ -245,6 +246,35 @@ fn an_unknown_session_is_told_to_say_hello() {
     );
     assert_eq!(client.ask(&Request::Goodbye { session }, SOON).unwrap(), Response::Goodbye);
     assert!(matches!(stranger.ask(&hello, SOON).unwrap(), Response::Welcome(_)));
+}
+
+#[test]
+fn what_is_larger_than_the_contract_needs_disturbs_only_who_sent_it() {
+    let mut server = Running::start(4, 0, 4);
+    let (client, session) = server.client();
+    // Our own client knows better than to send it.
+    let error = client.send(&infer(session, 1, vec![observation(1024, 0.0)]), SOON).unwrap_err();
+    let SocketError::Wire(error) = error else { panic!("{error}") };
+    assert_eq!(error.code(), ErrorCode::TooLarge);
+    let context = zmq::Context::new();
+    let connect = || {
+        let stranger = context.socket(zmq::DEALER).unwrap();
+        stranger.set_linger(0).unwrap();
+        stranger.set_rcvtimeo(20_000).unwrap();
+        stranger.connect(&server.endpoint).unwrap();
+        stranger
+    };
+    let large = connect();
+    large.send_multipart([vec![], vec![0x80], vec![0; (2 << 20) + 1]], 0).unwrap();
+    assert!(matches!(client.ask(&infer(session, 2, stack(0.5)), SOON), Ok(Response::Reply(_))));
+    // Two frames that are too large together are told so.
+    let large = connect();
+    large.send_multipart([vec![], vec![0x80; 1 << 20], vec![0; (1 << 20) + 1]], 0).unwrap();
+    let told = large.recv_multipart(0).unwrap();
+    let text = String::from_utf8_lossy(&told[1]);
+    assert!(text.contains("at most 2097152 are taken, found 2097153"), "{text}");
+    assert!(matches!(client.ask(&infer(session, 3, stack(0.5)), SOON), Ok(Response::Reply(_))));
+    assert_eq!(server.finish().refused, 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use engraft_wire::{
-    Access, Contract, ErrorCode, Infer, Keys, Session, Timings, Token, is_loopback, native, openpi,
+    Access, Contract, ErrorCode, Infer, Keys, Session, Timings, Token, is_loopback, openpi,
 };
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::http::StatusCode;
@@ -212,7 +212,7 @@ fn serve(
         *refusal.status_mut() = StatusCode::UNAUTHORIZED;
         Err(refusal)
     };
-    let limit = Some(native::MAX_BYTES);
+    let limit = Some(desk.contract.max_request_bytes());
     let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
     let socket = tungstenite::accept_hdr_with_config(stream, let_in, Some(config));
     let mut socket = socket.map_err(|error| match error {

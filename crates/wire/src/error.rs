@@ -15,7 +15,7 @@ const MAX_SIDES: usize = 16;
 ///
 /// What is told of a message is cut short where it is long: it is told to who sent it, in a header
 /// that has no more room than theirs.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
     /// A limit of the dialect is passed.

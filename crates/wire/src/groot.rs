@@ -22,8 +22,7 @@ use serde_json::json;
 use crate::error::WireError;
 use crate::keys::{Keys, Parts, Seen};
 use crate::message::{Model, Timings};
-use crate::msgpack::{Map, bytes, entry, map, nested, object, read, text};
-use crate::native::MAX_BYTES;
+use crate::msgpack::{bytes, entry, map, nested, object, read, text};
 use crate::ndarray::{self, Envelope};
 use crate::token::Token;
 
@@ -81,31 +80,31 @@ pub struct Call {
     pub ask: Result<Ask, WireError>,
 }
 
-/// Whether the frames of a message are of this dialect: one map, without a native header's version.
-pub fn is_call<F: AsRef<[u8]>>(frames: &[F]) -> bool {
-    let [frame] = frames else { return false };
-    let bytes = frame.as_ref();
-    if bytes.len() > MAX_BYTES {
-        return false;
-    }
-    let has = |map: &Map<'_>, key| entry(map, key).is_some();
+/// Reads the frames of a message, if they are of this dialect: one map, without a native header's
+/// version.
+pub fn call<F: AsRef<[u8]>>(frames: &[F], keys: &Keys) -> Option<Call> {
+    let [frame] = frames else { return None };
+    let value = read(frame.as_ref()).ok()?;
+    let ValueRef::Map(map) = &value else { return None };
+    let has = |key| entry(map, key).is_some();
+    let is_call = !has("v") && (has("endpoint") || has("data"));
+    is_call.then(|| call_of(&value, keys))
+}
+
+/// Reads a message of which it is known that it is of this dialect.
+pub fn decode(bytes: &[u8], keys: &Keys) -> Call {
     match read(bytes) {
-        Ok(ValueRef::Map(map)) => !has(&map, "v") && (has(&map, "endpoint") || has(&map, "data")),
-        _ => false,
+        Ok(value) => call_of(&value, keys),
+        Err(error) => Call { token: None, ask: Err(error) },
     }
 }
 
-/// Reads a message that [`is_call`].
-pub fn decode(bytes: &[u8], keys: &Keys) -> Call {
-    let value = match read(bytes) {
-        Ok(value) => value,
-        Err(error) => return Call { token: None, ask: Err(error) },
-    };
-    let token = match &value {
+fn call_of(value: &ValueRef<'_>, keys: &Keys) -> Call {
+    let token = match value {
         ValueRef::Map(map) => entry(map, "api_token").and_then(text).map(Token::new),
         _ => None,
     };
-    Call { token, ask: ask(&value, keys) }
+    Call { token, ask: ask(value, keys) }
 }
 
 fn ask(value: &ValueRef<'_>, keys: &Keys) -> Result<Ask, WireError> {

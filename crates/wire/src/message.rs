@@ -2,10 +2,20 @@
 
 use std::fmt;
 
-use engraft_core::{ActionChunk, AttentionMap, Observation, RobotSpec, hex};
+use engraft_core::{ActionChunk, AttentionMap, Observation, RobotSpec, ViewSpec, hex};
 use serde::{Deserialize, Serialize};
 
 use crate::token::Token;
+
+const MEBIBYTE: usize = 1 << 20;
+/// Bytes of a pixel.
+const RGB_BYTES: usize = 3;
+/// Bytes of its depth.
+const DEPTH_BYTES: usize = 4;
+/// Bytes of a number of proprio where it takes most: clients of other stacks send 64-bit floats.
+const NUMBER_BYTES: usize = 8;
+/// Bytes that no request may pass, whatever its contract.
+const MAX_REQUEST_BYTES: usize = 1 << 30;
 
 /// Names one conversation; a server hands out a new one with every [`Welcome`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +36,24 @@ pub struct Contract {
     pub num_frames: usize,
     /// Actions in a reply.
     pub horizon: usize,
+}
+
+impl Contract {
+    /// Bytes that a request may have, which is what a server takes and tells in its [`Welcome`].
+    ///
+    /// Eight times a whole frame stack in the widest encoding that is read: room for cameras that
+    /// the policy does not look at, and for pictures that nobody resized, whose sender is told so.
+    /// Two such pictures of 640 x 480 always fit. Whole mebibytes.
+    pub fn max_request_bytes(&self) -> usize {
+        let pixels = |view: &ViewSpec| {
+            let bytes = if view.depth { RGB_BYTES + DEPTH_BYTES } else { RGB_BYTES };
+            view.width.saturating_mul(view.height).saturating_mul(bytes)
+        };
+        let views = self.spec.views.iter().map(pixels).fold(0, usize::saturating_add);
+        let seen = views.saturating_add(self.spec.proprio_dim().saturating_mul(NUMBER_BYTES));
+        let stack = seen.saturating_mul(self.num_frames).saturating_mul(8);
+        stack.clamp(2 * MEBIBYTE, MAX_REQUEST_BYTES).next_multiple_of(MEBIBYTE)
+    }
 }
 
 /// Which policy answers.
@@ -69,7 +97,7 @@ pub struct Welcome {
     pub contract: Contract,
     /// [`RobotSpec::fingerprint`] of the contract's robot.
     pub fingerprint: String,
-    /// Bytes that a message may have.
+    /// Bytes that a request may have; a longer frame ends the connection.
     pub max_bytes: u64,
 }
 
@@ -348,6 +376,27 @@ pub enum Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_may_have_eight_frame_stacks_in_whole_mebibytes() {
+        let most = |views: usize, width, depth, num_frames| {
+            let view = |i| ViewSpec { name: format!("v{i}"), width, height: 480, depth };
+            let spec = RobotSpec {
+                name: "arm".into(),
+                control_hz: 10.0,
+                views: (0..views).map(view).collect(),
+                proprio: Vec::new(),
+                actions: Vec::new(),
+            };
+            Contract { spec, num_frames, horizon: 1 }.max_request_bytes()
+        };
+        assert_eq!(most(0, 0, false, 1), 2 << 20);
+        assert_eq!(most(1, 128, false, 1), 2 << 20); // 184,320 bytes, of which eight are 1.4 MiB
+        assert_eq!(most(2, 640, false, 1), 15 << 20); // 1,843,200
+        assert_eq!(most(2, 640, false, 2), 29 << 20);
+        assert_eq!(most(1, 640, true, 1), 17 << 20); // 2,150,400
+        assert_eq!(most(2, usize::MAX, true, 2), 1 << 30);
+    }
 
     #[test]
     fn every_code_comes_back_from_its_number() {

@@ -25,9 +25,12 @@
 //! | `goodbye` | both | to the server `session` | |
 //! | `error` | back | `code`, `name`, `detail`, `seq` | |
 //!
-//! Bounds: [`MAX_HEADER_BYTES`], [`MAX_FRAMES`], [`MAX_BYTES`], [`MAX_DEPTH`], [`MAX_VALUES`],
-//! [`MAX_DETAIL_BYTES`]. Reading never panics, and takes at most four times the memory of the
-//! message and 1 MiB.
+//! Bounds: [`MAX_HEADER_BYTES`], [`MAX_FRAMES`], [`MAX_DEPTH`], [`MAX_VALUES`],
+//! [`MAX_DETAIL_BYTES`]; of a response in all [`MAX_RESPONSE_BYTES`], of a request in all what the
+//! welcome says in `max_bytes`, which is [`Contract::max_request_bytes`]. Reading never panics, and
+//! takes at most four times the memory of the message and 1 MiB.
+//!
+//! [`Contract::max_request_bytes`]: crate::Contract::max_request_bytes
 
 use rmpv::Value;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -44,8 +47,8 @@ use crate::msgpack::{self, Bounds};
 pub const VERSION: u64 = 1;
 /// Bytes that a header may have.
 pub const MAX_HEADER_BYTES: usize = 64 << 10;
-/// Bytes that a message may have in all.
-pub const MAX_BYTES: usize = 16 << 20;
+/// Bytes that a response may have in all.
+pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 /// Frames that a message may have, the header included and the empty one not.
 pub const MAX_FRAMES: usize = 32;
 /// Maps and arrays that may be nested in a header.
@@ -125,6 +128,7 @@ struct Nothing {}
 /// # Errors
 ///
 /// When the message passes a bound of the dialect, or the observations of a stack differ in shape.
+/// What a server takes in all is for the socket to know.
 pub fn encode_request(request: &Request) -> Result<Frames, WireError> {
     match request {
         Request::Hello(hello) => message("hello", hello, Vec::new()),
@@ -160,6 +164,12 @@ pub fn encode_request(request: &Request) -> Result<Frames, WireError> {
 ///
 /// When the message passes a bound of the dialect.
 pub fn encode_response(response: &Response) -> Result<Frames, WireError> {
+    let frames = response_frames(response)?;
+    within(&frames, MAX_RESPONSE_BYTES)?;
+    Ok(frames)
+}
+
+fn response_frames(response: &Response) -> Result<Frames, WireError> {
     match response {
         Response::Welcome(welcome) => message("welcome", welcome, Vec::new()),
         Response::Reply(reply) => {
@@ -295,8 +305,12 @@ pub(crate) fn at_most(what: &'static str, limit: usize, found: usize) -> Result<
 fn bounds<F: AsRef<[u8]>>(frames: &[F]) -> Result<(), WireError> {
     at_most("frames of a message", MAX_FRAMES, frames.len())?;
     let header = frames.first().map_or(0, |header| header.as_ref().len());
-    at_most("bytes of a header", MAX_HEADER_BYTES, header)?;
-    at_most("bytes of a message", MAX_BYTES, frames.iter().map(|frame| frame.as_ref().len()).sum())
+    at_most("bytes of a header", MAX_HEADER_BYTES, header)
+}
+
+/// An error where a message has more bytes than that.
+pub(crate) fn within<F: AsRef<[u8]>>(frames: &[F], limit: usize) -> Result<(), WireError> {
+    at_most("bytes of a message", limit, frames.iter().map(|frame| frame.as_ref().len()).sum())
 }
 
 /// One msgpack value that fills its bytes, is not nested too deep and holds not too much.

@@ -3,6 +3,7 @@
 //! Without CURVE nothing is encrypted, so a server listens on this machine alone unless it is told
 //! otherwise in so many words.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::curve::{ClientKeys, ServerKeys};
@@ -10,7 +11,8 @@ use crate::endpoint::{SocketError, is_loopback};
 use crate::error::WireError;
 use crate::message::{Request, Response};
 use crate::native::{
-    Frames, MAX_BYTES, MAX_FRAMES, decode_response, encode_request, encode_response,
+    Frames, MAX_FRAMES, MAX_RESPONSE_BYTES, decode_response, encode_request, encode_response,
+    within,
 };
 use crate::zap::Doorkeeper;
 
@@ -98,15 +100,18 @@ impl Wake {
 }
 
 /// All frames of one message; what passes a bound is read and forgotten.
-fn receive_frames(socket: &zmq::Socket) -> zmq::Result<Result<Vec<Frame>, WireError>> {
+fn receive_frames(
+    socket: &zmq::Socket,
+    max_bytes: usize,
+) -> zmq::Result<Result<Vec<Frame>, WireError>> {
     let (mut frames, mut count, mut bytes) = (Vec::new(), 0, 0);
     loop {
         let frame = socket.recv_msg(zmq::DONTWAIT)?;
         count += 1;
         bytes += frame.len();
-        // The identity and the empty frame come on top of what a message may have.
+        // The empty frame comes on top of what a message may have.
         let more = frame.get_more();
-        if count <= MAX_FRAMES + 2 && bytes <= MAX_BYTES + 256 {
+        if count <= MAX_FRAMES + 1 && bytes <= max_bytes {
             frames.push(Frame(frame));
         }
         if !more {
@@ -114,11 +119,11 @@ fn receive_frames(socket: &zmq::Socket) -> zmq::Result<Result<Vec<Frame>, WireEr
         }
     }
     let too_large = |what, limit, found| Ok(Err(WireError::TooLarge { what, limit, found }));
-    if count > MAX_FRAMES + 2 {
-        return too_large("frames of a message", MAX_FRAMES, count);
+    if count > MAX_FRAMES + 1 {
+        return too_large("frames of a message", MAX_FRAMES, count - 1);
     }
-    if bytes > MAX_BYTES + 256 {
-        return too_large("bytes of a message", MAX_BYTES, bytes);
+    if bytes > max_bytes {
+        return too_large("bytes of a message", max_bytes, bytes);
     }
     Ok(Ok(frames))
 }
@@ -134,12 +139,16 @@ fn strip(mut frames: Vec<Frame>) -> Result<Vec<Frame>, WireError> {
 
 /// How long a connection may take to say that it speaks ZeroMQ.
 const HANDSHAKE_MILLIS: i32 = 5000;
+/// How often each side asks the other whether it lives, and how long that may take: a robot wants
+/// to know of its server soon, a server has many clients and tells by itself who is at work.
+const CLIENT_HEARTBEAT: [i32; 2] = [500, 1500];
+const SERVER_HEARTBEAT: [i32; 2] = [5000, 15_000];
 
-fn common(socket: &zmq::Socket) -> zmq::Result<()> {
+fn common(socket: &zmq::Socket, max_bytes: usize, heartbeat: [i32; 2]) -> zmq::Result<()> {
     socket.set_linger(0)?;
-    socket.set_maxmsgsize(MAX_BYTES as i64)?;
-    socket.set_heartbeat_ivl(500)?;
-    socket.set_heartbeat_timeout(1500)
+    socket.set_maxmsgsize(i64::try_from(max_bytes).unwrap_or(i64::MAX))?;
+    socket.set_heartbeat_ivl(heartbeat[0])?;
+    socket.set_heartbeat_timeout(heartbeat[1])
 }
 
 /// Who may reach a server.
@@ -159,23 +168,27 @@ pub struct ServerSocket {
     router: zmq::Socket,
     wake: Wake,
     endpoint: String,
+    max_bytes: usize,
     _doorkeeper: Option<Doorkeeper>,
 }
 
 impl ServerSocket {
     /// Listens. The port `*` picks a free one, which [`endpoint`](Self::endpoint) then names.
     ///
+    /// A message may have `max_bytes`. A single frame above ends its sender's connection before it
+    /// is read; frames that pass it together come as an error.
+    ///
     /// # Errors
     ///
     /// When the endpoint is malformed or taken, or when other machines could reach it and `access`
     /// does not allow that.
-    pub fn bind(endpoint: &str, access: &Access) -> Result<Self, SocketError> {
+    pub fn bind(endpoint: &str, access: &Access, max_bytes: usize) -> Result<Self, SocketError> {
         if !is_loopback(endpoint)? && matches!(access, Access::Loopback) {
             return Err(SocketError::Exposed { endpoint: endpoint.to_owned() });
         }
         let context = zmq::Context::new();
         let router = context.socket(zmq::ROUTER)?;
-        common(&router)?;
+        common(&router, max_bytes, SERVER_HEARTBEAT)?;
         let doorkeeper = if let Access::Curve(keys) = access {
             keys.apply(&router)?;
             Some(Doorkeeper::start(&context, keys.clients.clone())?)
@@ -187,14 +200,14 @@ impl ServerSocket {
         router.set_handshake_ivl(HANDSHAKE_MILLIS)?;
         router.set_backlog(1024)?;
         router.set_ipv6(endpoint.contains('['))?;
-        // Room for the frames of a few messages per client; the server empties it all the time.
-        router.set_rcvhwm(4 * MAX_FRAMES as i32)?;
+        // A few messages per client; the server empties it all the time.
+        router.set_rcvhwm(4)?;
         router.set_sndhwm(4 * MAX_FRAMES as i32)?;
         let named = || endpoint.to_owned();
         router.bind(endpoint).map_err(|source| SocketError::Bind { endpoint: named(), source })?;
         let actual = router.get_last_endpoint()?.unwrap_or_else(|_| named());
         let wake = Wake::new(&context)?;
-        Ok(Self { router, wake, endpoint: actual, _doorkeeper: doorkeeper })
+        Ok(Self { router, wake, endpoint: actual, max_bytes, _doorkeeper: doorkeeper })
     }
 
     /// Where it listens.
@@ -234,7 +247,7 @@ impl ServerSocket {
             let detail = "there is none".into();
             return Ok(Incoming::Message((peer, Err(WireError::Header { detail }))));
         }
-        let frames = receive_frames(&self.router)?.and_then(strip);
+        let frames = receive_frames(&self.router, self.max_bytes)?.and_then(strip);
         Ok(Incoming::Message((peer, frames)))
     }
 
@@ -275,7 +288,7 @@ fn dealer(
     keys: Option<&ClientKeys>,
 ) -> Result<zmq::Socket, SocketError> {
     let dealer = context.socket(zmq::DEALER)?;
-    common(&dealer)?;
+    common(&dealer, MAX_RESPONSE_BYTES, CLIENT_HEARTBEAT)?;
     if let Some(keys) = keys {
         keys.apply(&dealer)?;
     }
@@ -297,6 +310,8 @@ pub struct ClientSocket {
     wake: Wake,
     endpoint: String,
     keys: Option<ClientKeys>,
+    /// What the server takes, as its welcome said.
+    max_bytes: Cell<usize>,
 }
 
 impl ClientSocket {
@@ -310,7 +325,8 @@ impl ClientSocket {
         is_loopback(endpoint)?;
         let context = zmq::Context::new();
         let dealer = dealer(&context, endpoint, keys.as_ref())?;
-        Ok(Self { dealer, wake: Wake::new(&context)?, endpoint: endpoint.to_owned(), keys })
+        let (wake, max_bytes) = (Wake::new(&context)?, Cell::new(usize::MAX));
+        Ok(Self { dealer, wake, endpoint: endpoint.to_owned(), keys, max_bytes })
     }
 
     /// Connects anew, forgetting what was on its way. Wakers stay valid.
@@ -320,6 +336,7 @@ impl ClientSocket {
     /// When ZeroMQ has no more sockets.
     pub fn reconnect(&mut self) -> Result<(), SocketError> {
         self.dealer = dealer(&self.wake.context, &self.endpoint, self.keys.as_ref())?;
+        self.max_bytes.set(usize::MAX);
         Ok(())
     }
 
@@ -336,9 +353,11 @@ impl ClientSocket {
     ///
     /// # Errors
     ///
-    /// When the request passes a bound of the dialect, nobody takes it in time, or ZeroMQ fails.
+    /// When the request passes a bound of the dialect or of the server that welcomed this client,
+    /// nobody takes it in time, or ZeroMQ fails.
     pub fn send(&self, request: &Request, timeout: Duration) -> Result<(), SocketError> {
         let frames = encode_request(request)?;
+        within(&frames, self.max_bytes.get())?;
         let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         self.dealer.set_sndtimeo(millis)?;
         match self.dealer.send_multipart([Vec::new()].into_iter().chain(frames), 0) {
@@ -356,11 +375,15 @@ impl ClientSocket {
     pub fn receive(&self, timeout: Duration) -> Result<Incoming<Response>, SocketError> {
         let (message, woken) = self.wake.wait(&self.dealer, timeout)?;
         if message {
-            let frames = match receive_frames(&self.dealer) {
+            let frames = match receive_frames(&self.dealer, MAX_RESPONSE_BYTES) {
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(Incoming::Nothing),
                 frames => frames?.and_then(strip)?,
             };
-            return Ok(Incoming::Message(decode_response(&frames)?));
+            let response = decode_response(&frames)?;
+            if let Response::Welcome(welcome) = &response {
+                self.max_bytes.set(usize::try_from(welcome.max_bytes).unwrap_or(usize::MAX));
+            }
+            return Ok(Incoming::Message(response));
         }
         Ok(if woken { Incoming::Woken } else { Incoming::Nothing })
     }

@@ -66,7 +66,7 @@ fn responses() -> Vec<Response> {
             model: model.clone(),
             contract,
             fingerprint: spec().fingerprint(),
-            max_bytes: MAX_BYTES as u64,
+            max_bytes: MAX_RESPONSE_BYTES as u64,
         }),
         Response::Reply(Reply {
             session: Session([1; 16]),

@@ -63,7 +63,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_question_is_answered_and_a_dead_server_is_noticed_and_found_again() {
-    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
+    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
     let endpoint = socket.endpoint().to_owned();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
@@ -78,7 +78,7 @@ fn a_question_is_answered_and_a_dead_server_is_noticed_and_found_again() {
     stop.store(true, Ordering::Relaxed);
     server.join().unwrap();
     assert!(matches!(link.wait(SOON), Some(LinkEvent::Lost(_))));
-    let socket = ServerSocket::bind(&endpoint, &Access::Loopback).unwrap();
+    let socket = ServerSocket::bind(&endpoint, &Access::Loopback, 1 << 20).unwrap();
     let flag = Arc::new(AtomicBool::new(false));
     let stop = flag.clone();
     let server = thread::spawn(move || serve(&socket, &stop, 1));
@@ -90,7 +90,7 @@ fn a_question_is_answered_and_a_dead_server_is_noticed_and_found_again() {
 
 #[test]
 fn a_robot_that_does_not_fit_is_refused_with_expected_and_found() {
-    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
+    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
     let endpoint = socket.endpoint().to_owned();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
@@ -119,7 +119,7 @@ fn nobody_there_is_said_once_and_closing_does_not_hang() {
 
 #[test]
 fn another_model_is_asked_who_it_is_and_its_chunk_is_not_handed_on() {
-    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
+    let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
     let endpoint = socket.endpoint().to_owned();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();

@@ -24,7 +24,7 @@ struct Server {
 
 impl Server {
     fn start(answers: usize) -> Self {
-        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
+        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
         let endpoint = socket.endpoint().to_owned();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();

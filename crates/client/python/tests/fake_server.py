@@ -144,6 +144,10 @@ class FakeServer:
                 self.refuse(peer, "NO_SESSION", "this session is unknown: say hello", header["seq"])
             case "infer":
                 self.reply(peer, header, arrays)
+            case "reload" if self.sessions.get(peer) != header["session"]:
+                self.refuse(peer, "NO_SESSION", "this session is unknown: say hello")
+            case "reload":
+                self.send(peer, "reloaded", **self.model)
             case "ping":
                 self.send(peer, "pong", seq=header["seq"])
             case "status":

@@ -1,6 +1,7 @@
 """A policy against a server that is late, gone, changed, or that refuses."""
 
 import logging
+import pickle
 import time
 import unittest
 
@@ -8,7 +9,7 @@ import numpy as np
 from case import Case, observation, wait_for
 from fake_server import FakeServer, contract
 
-from engraft_client import Model, Policy, PolicyError, PolicyTimeout
+from engraft_client import Model, Policy, PolicyError, PolicyTimeout, ReloadRefused
 
 NOBODY = "tcp://127.0.0.1:9"
 
@@ -190,6 +191,78 @@ class Change(Case):
             for _ in range(2):
                 call = lambda policy=policy: policy.infer(observation())  # noqa: E731
                 self.refused("CONTRACT_CHANGED", call, "horizon: expected 4, found 5", "Policy")
+
+
+class AReload(Case):
+    def test_it_tells_the_model_that_answers_from_now_on(self):
+        server = self.server()
+        changes = []
+        policy = self.policy(server, on_model_change=lambda *models: changes.append(models))
+        self.assertEqual(policy.reload(), Model("fake", "a" * 64))
+        self.assertEqual(changes, [], "the same one is no change")
+        server.model = {"name": "better", "hash": "b" * 64}
+        better = policy.reload()
+        self.assertEqual((better, policy.model), (Model("better", "b" * 64), better))
+        self.assertEqual(changes, [(Model("fake", "a" * 64), better)])
+        policy.infer(observation())
+        self.assertEqual((len(changes), len(server.of("hello"))), (1, 1))
+
+    def test_a_refusal_has_a_type_and_leaves_the_model(self):
+        server = self.server()
+        policy = self.policy(server)
+        detail = "no client may change the model: start with --allow-reload"
+
+        def refuse(server, peer, header, arrays):
+            if header["t"] == "reload":
+                server.refuse(peer, "BAD_FRAME", detail)
+            return header["t"] == "reload"
+
+        server.answer = refuse
+        error = self.refused("BAD_FRAME", policy.reload, detail, server.endpoint)
+        self.assertIsInstance(error, ReloadRefused)
+        self.assertEqual(pickle.loads(pickle.dumps(error)).code, "BAD_FRAME")
+        self.assertEqual(policy.infer(observation()).model_hash, "a" * 64)
+
+    def test_a_question_that_is_open_is_answered_all_the_same(self):
+        server = self.server(horizon=4)
+        policy = self.policy(server, ahead=4)
+        waiting = []
+
+        def late(server, peer, header, arrays):
+            if header["t"] == "infer" and header["tick"] == 1:
+                waiting.append((peer, header, arrays))
+                return True
+            if header["t"] == "reload":
+                server.reply(*waiting.pop())  # from the model before
+                server.model = {"name": "better", "hash": "b" * 64}
+            return False
+
+        server.answer = late
+        policy.on_model_change = lambda old, new: None
+        policy.act(observation(1))
+        policy.act(observation(2))
+        wait_for(lambda: waiting)
+        self.assertEqual(policy.reload().name, "better")
+        self.assertEqual(policy.act(observation(3)).tolist(), [2, 2])
+        self.assertEqual(policy.last_reply.model_hash, "a" * 64)
+
+    def test_a_server_that_forgot_stops_or_is_silent_is_an_error_in_time(self):
+        server = self.server()
+        policy = self.policy(server)
+        server.forget()
+        self.assertEqual(policy.reload().name, "fake")
+        self.assertEqual(len(server.of("hello")), 2)
+
+        def leave(server, peer, header, arrays):
+            server.send(peer, "goodbye")
+            return True
+
+        server.answer = leave
+        self.refused("GOODBYE", policy.reload, "start it again")
+        server.answer = lambda _, __, header, ___: header["t"] == "reload"
+        with self.assertRaises(PolicyTimeout):
+            policy.reload(timeout=0.2)
+        self.refused("BAD_OPTION", lambda: policy.reload(timeout=0), "timeout")
 
 
 class Refusals(Case):

@@ -76,6 +76,35 @@ class TheCommandLine(unittest.TestCase):
             self.assertTrue(err.startswith("engraft_client: TIMEOUT: no connection"), err)
 
 
+class WithoutGymnasium(unittest.TestCase):
+    def python(self, *arguments):
+        """Of an interpreter in which gymnasium is not installed."""
+        with tempfile.TemporaryDirectory() as folder:
+            missing = "raise ModuleNotFoundError('No module named gymnasium', name='gymnasium')"
+            (Path(folder) / "gymnasium.py").write_text(missing)
+            path = os.pathsep.join([folder, str(SOURCE), os.environ.get("PYTHONPATH", "")])
+            environment = {**os.environ, "PYTHONPATH": path}
+            command = [sys.executable, *arguments]
+            return subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=60
+            )
+
+    def test_the_command_says_in_one_line_what_to_type(self):
+        done = self.python("-m", "engraft_client.gym", "--env", "x:y", "--server", "tcp://h:1")
+        said = "engraft_client.gym: gymnasium is missing: pip install gymnasium\n"
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (2, "", said))
+
+    def test_a_program_is_told_where_it_asks(self):
+        done = self.python("-c", "import engraft_client.gym as g; print(g.wilson_interval(1, 2))")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.python("-c", "from engraft_client.gym import evaluate")
+        self.assertEqual(done.returncode, 1)
+        last = done.stderr.splitlines()[-1]
+        self.assertEqual(
+            last, "ImportError: engraft_client.gym.evaluate needs gymnasium: pip install gymnasium"
+        )
+
+
 class TheReadme(unittest.TestCase):
     def snippets(self, language):
         return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)

@@ -168,3 +168,28 @@ fn a_reload_is_refused_where_it_is_not_allowed_or_under_way() {
         };
     });
 }
+
+#[test]
+fn without_a_thread_to_read_it_the_model_before_goes_on_and_it_may_be_tried_again() {
+    static FULL: AtomicBool = AtomicBool::new(true);
+    let mut server =
+        server().reload_with(|| Ok(Box::new(Numbered { number: 1, dimension: "elbow" })));
+    server.starter = |work| {
+        if FULL.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        start(work)
+    };
+    with(server, |endpoint| {
+        let (client, session, _) = greet(endpoint);
+        for seq in 1..=2 {
+            let Response::Error(refusal) = reload(&client, session) else { panic!() };
+            assert_eq!(refusal.code, ErrorCode::Internal);
+            assert!(refusal.detail.starts_with("cannot start"), "{}", refusal.detail);
+            let answer = client.ask(&infer(session, seq), SOON).unwrap();
+            assert!(matches!(answer, Response::Reply(reply) if reply.model_hash == "0"));
+        }
+        FULL.store(false, Ordering::Relaxed);
+        assert!(matches!(reload(&client, session), Response::Reloaded(model) if model.hash == "1"));
+    });
+}

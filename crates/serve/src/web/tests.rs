@@ -5,6 +5,9 @@ use engraft_wire::Model;
 
 use super::*;
 
+/// What its contract allows.
+const MAX_BYTES: usize = 2 << 20;
+
 fn listen(max_clients: usize, token: Option<Token>) -> (Web, Arc<Room>) {
     let spec = RobotSpec {
         name: "arm".into(),
@@ -159,8 +162,8 @@ fn a_message_that_is_too_large_is_told_so_before_it_is_read() {
     let (mut client, _) = tungstenite::client("ws://localhost/", stream).unwrap();
     assert!(client.read().unwrap().is_binary(), "the metadata come first");
     // A frame's head that announces one byte too many, and its mask; then some of it.
-    let length = (native::MAX_BYTES as u64 + 1).to_be_bytes();
-    let head = [&[0x82, 0xff][..], &length, &[0; 4], &vec![7; 4 << 20]].concat();
+    let length = (MAX_BYTES as u64 + 1).to_be_bytes();
+    let head = [&[0x82, 0xff][..], &length, &[0; 4], &vec![7; 1 << 20]].concat();
     client.get_mut().write_all(&head).unwrap();
     let Message::Text(told) = client.read().unwrap() else { panic!("no text") };
     assert!(told.starts_with("TOO_LARGE"), "{told}");

@@ -240,8 +240,8 @@ fn first_taken(all: &[Keys], mut judge: impl FnMut(&Keys) -> Verdict) -> Verdict
 }
 
 fn groot(bytes: &[u8], cost: &mut Cost) -> Verdict {
-    let is_call = cost.of(|| groot::is_call(&[bytes]));
     first_taken(&*KEYS, |keys| {
+        let is_call = cost.of(|| groot::call(&[bytes], keys)).is_some();
         let call = cost.of(|| groot::decode(bytes, keys));
         let ask = call.ask.map_err(|error| refused(&error))?;
         Ok(match ask {

@@ -116,7 +116,7 @@ impl Running {
         let simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
         let contract = contract(&simulator);
         let expert = Expert { simulator, instance, seed, episode: 0, played: Vec::new() };
-        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback).unwrap();
+        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
         let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
         let flag = stop.clone();
         let thread = Some(thread::spawn(move || expert.serve(&socket, &flag)));

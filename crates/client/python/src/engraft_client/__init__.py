@@ -7,7 +7,7 @@
 
 from engraft_client.chunks import ChunkQueue, Merge
 from engraft_client.contract import Contract, Dimension, Model, RobotSpec, ViewSpec
-from engraft_client.errors import PolicyError, PolicyTimeout
+from engraft_client.errors import PolicyError, PolicyTimeout, ReloadRefused
 from engraft_client.observation import Observation
 from engraft_client.policy import Policy
 from engraft_client.reply import AttentionMap, Percentiles, Reply, Status
@@ -24,6 +24,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "PolicyTimeout",
+    "ReloadRefused",
     "Reply",
     "RobotSpec",
     "Status",

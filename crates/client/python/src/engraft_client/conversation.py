@@ -14,7 +14,7 @@ from typing import Any
 from engraft_client import wire
 from engraft_client.connection import Connection
 from engraft_client.contract import Contract, Model, read_contract, read_model
-from engraft_client.errors import PolicyError, PolicyTimeout
+from engraft_client.errors import PolicyError, PolicyTimeout, ReloadRefused
 from engraft_client.observation import Array
 from engraft_client.reply import Reply, Status, read_reply, read_status
 
@@ -66,10 +66,13 @@ class Conversation:
         self._answering: str | None = None  # hash of a model that answered and is not yet known
         self._seqs = itertools.count(1)
         self._question: Question | None = None
+        self._asked_at = 0.0
         self._held: tuple[wire.Message, float] | None = None  # a reply of a model not yet known
         self._outcome: Reply | PolicyError | None = None
         self._pong: int | None = None
         self._status: Status | None = None
+        self._reloading = False  # whether the server was asked to and has not answered
+        self._reloaded: PolicyError | Model | None = None
 
     def greet(self, until: float) -> None:
         """Says hello and waits for the welcome."""
@@ -84,13 +87,16 @@ class Conversation:
 
     @property
     def open_since(self) -> float | None:
-        """When the open question was asked, in seconds of `time.monotonic`, if there is one."""
-        return None if self._question is None else self._question.sent_at
+        """When the question was asked whose answer was not taken yet, if there is one.
+
+        In seconds of `time.monotonic`.
+        """
+        return None if self._question is None and self._outcome is None else self._asked_at
 
     def ask(self, question: Question, until: float) -> None:
         """Sends a question, after a hello where the server knows this client no more."""
         self.give_up()
-        question.sent_at = time.monotonic()
+        question.sent_at = self._asked_at = time.monotonic()
         self._question = question
         try:
             if self._session is not None:
@@ -145,6 +151,28 @@ class Conversation:
         assert self._status is not None
         return self._status
 
+    def reload(self, until: float) -> Model:
+        """The model that the server answers with once it has read its run anew."""
+        outcome = self._ask_reload(until)
+        if isinstance(outcome, PolicyError) and outcome.code == "NO_SESSION":
+            self._session = None  # the server was started anew
+            outcome = self._ask_reload(until)
+        if isinstance(outcome, PolicyError):
+            raise outcome
+        return outcome
+
+    def _ask_reload(self, until: float) -> PolicyError | Model:
+        if self._session is None:
+            self.greet(until)
+        self._connection.send(wire.encode("reload", {"session": self._session}), until)
+        self._reloading, self._reloaded = True, None
+        try:
+            self._wait(lambda: self._reloaded is not None, until)
+        finally:
+            self._reloading, outcome, self._reloaded = False, self._reloaded, None
+        assert outcome is not None
+        return outcome
+
     def close(self) -> None:
         """Says goodbye if the server listens, waits a moment for it to be heard, and closes."""
         session, self._session = self._session, None
@@ -192,12 +220,17 @@ class Conversation:
                 self._pong = message.get("seq", int)
             case "status":
                 self._status = read_status(message)
+            case "reloaded":
+                self._changed(read_model(message.fields))
             case "goodbye":
                 self._session = None
+                at = self._connection.endpoint
+                detail = f"the server at {at} stopped: start it again, then go on"
+                gone = PolicyError("GOODBYE", detail)
                 if self._question is not None:
-                    at = self._connection.endpoint
-                    detail = f"the server at {at} stopped: start it again, then go on"
-                    self._fail(PolicyError("GOODBYE", detail))
+                    self._fail(gone)
+                if self._reloading:
+                    self._reloaded = gone
 
     def _fail(self, error: PolicyError) -> None:
         self._question, self._held, self._outcome = None, None, error
@@ -221,13 +254,22 @@ class Conversation:
             # A model that answered may be newer than what the welcome says.
             model = Model(model.name, self._answering)
         self._answering = None
-        if model != self.model:
-            old, self.model = self.model, model
-            self._tell(old, model)
+        self._now(model)
         if self._held is not None:
             self._settle(*self._held)
         elif self._question is not None and self._question.seq is None:
             self._send(until)
+
+    def _changed(self, model: Model) -> None:
+        """The server has read its run anew; what it answered meanwhile is of a model known now."""
+        self._reloaded = model if self._reloading else None
+        self._now(model)
+
+    def _now(self, model: Model) -> None:
+        """This model answers; who wants to know is told where it is another one."""
+        if model != self.model:
+            old, self.model = self.model, model
+            self._tell(old, model)
 
     def _replied(self, message: wire.Message, until: float) -> None:
         question = self._question
@@ -261,6 +303,8 @@ class Conversation:
             self._say_hello(until)
         elif mine:
             self._fail(PolicyError(name, detail))
+        elif seq is None and self._reloading and not self._greeting:
+            self._reloaded = ReloadRefused(name, f"{detail} (server {self._connection.endpoint})")
         elif seq is None:
             error = PolicyError(name, f"{detail} (server {self._connection.endpoint})")
             self._greeting = False

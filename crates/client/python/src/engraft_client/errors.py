@@ -20,6 +20,14 @@ class PolicyError(Exception):
         return f"{self.code}: {self.detail}"
 
 
+class ReloadRefused(PolicyError):  # noqa: N818 (named as the others are called)
+    """The server did not take in its run anew; the model before goes on.
+
+    Its code says why: ``BAD_FRAME`` when no client may ask for it, ``BUSY`` when it is being read
+    already, ``INTERNAL`` when the run cannot be read or needs another robot.
+    """
+
+
 class PolicyTimeout(PolicyError, TimeoutError):  # noqa: N818 (named as the others are called)
     """No answer in time; the detail names the endpoint and what to check there."""
 

@@ -198,6 +198,27 @@ class Policy:
         """How the server fares: its model, load, counts and latency."""
         return self._talk.status(self._deadline())
 
+    def reload(self, timeout: float = 60.0) -> Model:
+        """Has the server read its run anew, as its training left it by now.
+
+        No request is lost: the model before answers until the new one does. The question that
+        `act` has open stays open, and `on_model_change` is called where the model is another.
+
+        Args:
+            timeout: Seconds to wait for it; reading a run and trying it out takes some.
+
+        Returns:
+            The model that answers from now on, with its name and its hash.
+
+        Raises:
+            ReloadRefused: The server may not, or cannot; the model before goes on.
+            PolicyTimeout: It did not answer in time, and may still change its model.
+        """
+        if not timeout > 0:
+            detail = f"timeout: expected seconds above 0, found {timeout}"
+            raise PolicyError("BAD_OPTION", detail)
+        return self._talk.reload(time.monotonic() + timeout)
+
     def ping(self) -> float:
         """Seconds to the server and back; it answers while its model is at work, too."""
         return self._talk.ping(self._deadline())

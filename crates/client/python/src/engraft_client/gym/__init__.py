@@ -8,20 +8,24 @@
 >>> print(result)  # doctest: +SKIP
 """
 
-try:
-    import gymnasium as _gymnasium
-except ImportError as error:
-    raise ImportError(
-        "engraft_client.gym needs gymnasium: pip install 'engraft-client[gym]'"
-    ) from error
+from typing import NoReturn
 
-from engraft_client.gym.episode import Env, Observe, Success
-from engraft_client.gym.evaluate import evaluate
-from engraft_client.gym.observe import guess
-from engraft_client.gym.result import Episode, Result
 from engraft_client.interval import wilson_interval
 
-assert _gymnasium is not None
+try:
+    from engraft_client.gym.episode import Env, Observe, Success
+    from engraft_client.gym.evaluate import evaluate
+    from engraft_client.gym.observe import guess
+    from engraft_client.gym.result import Episode, Result
+except ModuleNotFoundError as error:
+    if error.name != "gymnasium":
+        raise
+
+    def __getattr__(name: str) -> NoReturn:
+        # Only what is asked for is missed: the command line has its own words for it.
+        detail = f"engraft_client.gym.{name} needs gymnasium: pip install gymnasium"
+        raise ImportError(detail, name="gymnasium")
+
 
 __all__ = [
     "Env",

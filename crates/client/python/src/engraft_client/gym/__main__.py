@@ -12,12 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-
 from engraft_client.__main__ import add_server_options, server_options
 from engraft_client.errors import PolicyError
-from engraft_client.gym.episode import Env
-from engraft_client.gym.evaluate import evaluate
+
+try:
+    import gymnasium
+
+    from engraft_client.gym.episode import Env
+    from engraft_client.gym.evaluate import evaluate
+except ModuleNotFoundError as error:
+    if __name__ != "__main__" or error.name != "gymnasium":
+        raise
+    print("engraft_client.gym: gymnasium is missing: pip install gymnasium", file=sys.stderr)
+    sys.exit(2)
 
 
 def load(name: str, option: str) -> Any:
