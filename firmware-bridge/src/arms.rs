@@ -2,9 +2,11 @@
 
 pub mod dynamixel;
 pub mod feetech;
+pub mod scan;
 mod sim;
 pub mod xarm;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -118,9 +120,13 @@ pub fn open(
             let options = dynamixel::Options { calibration, ..dynamixel::Options::default() };
             Box::new(dynamixel::DynamixelMotors::open(arm, Path::new(port), options)?)
         }
-        Protocol::Xarm => {
-            return Err(MotorsError::Refused { detail: "soon".into() }.into());
-        }
+        Protocol::Xarm => match port.parse::<SocketAddr>() {
+            Ok(control) => {
+                let report = xarm::report_address(control);
+                Box::new(xarm::XarmMotors::at(arm, control, report)?)
+            }
+            Err(_) => Box::new(xarm::XarmMotors::new(arm, port)?),
+        },
     })
 }
 

@@ -1,11 +1,13 @@
 //! The command line: one file per verb, or per few that are alike.
 
 mod arm;
+mod doctor;
 mod drive;
 mod emulate;
 mod operate;
 mod run;
 mod screen;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,10 @@ pub enum Verb {
     Goto(operate::GotoArgs),
     /// Move every joint to zero, within every limit.
     Home(operate::HomeArgs),
+    /// Play a journal again and say whether it leads to the same set-points.
+    Verify(verify::VerifyArgs),
+    /// Look at everything between this machine and an arm, and say what to fix.
+    Doctor(doctor::DoctorArgs),
     /// Stand for an arm: its own side of the wire, so that everything can be tried without one.
     Emulate(emulate::EmulateArgs),
     /// End a running bridge; the arm comes to rest first.
@@ -58,6 +64,8 @@ pub fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Torque(args) => operate::torque(args),
         Verb::Goto(args) => operate::goto(args),
         Verb::Home(args) => operate::home(args),
+        Verb::Verify(args) => verify::verify(args),
+        Verb::Doctor(args) => doctor::doctor(args),
         Verb::Emulate(args) => emulate::emulate(args),
         Verb::Shutdown(endpoint) => operate::shutdown(endpoint),
     }

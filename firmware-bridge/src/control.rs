@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use engraft_wire::operator::MAX_JOINTS;
 use serde::{Deserialize, Serialize};
 
+use crate::description::ArmDescription;
 use crate::machine::{Cause, Event, State};
 use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
 use crate::pace::Pace;
-use crate::pilot::{Input, Output, Pilot, PilotCounters};
+use crate::pilot::{Input, Output, Pilot, PilotConfig, PilotCounters};
+use crate::units::Scale;
 
 /// Requests that may wait for the next period.
 const MAX_REQUESTS: usize = 32;
@@ -44,6 +46,17 @@ pub enum Request {
 struct Asked {
     request: Request,
     answer: Option<SyncSender<Result<State, String>>>,
+}
+
+/// How a journal begins: all that makes a pilot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heading {
+    /// The arm.
+    pub arm: ArmDescription,
+    /// Scales of its joints, to radians.
+    pub scales: Vec<Scale>,
+    /// What the pilot went by.
+    pub config: PilotConfig,
 }
 
 /// One step of the pilot, as a journal keeps it.

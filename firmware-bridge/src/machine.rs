@@ -181,7 +181,7 @@ pub struct Commands {
 }
 
 /// How long things may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patience {
     /// From observation to the last action made from it.
     pub chunk_age: Duration,

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use engraft_wire::operator::MAX_JOINTS;
+use serde::{Deserialize, Serialize};
 mod traffic;
 mod view;
 
@@ -25,7 +26,7 @@ use crate::plan::{Expected, MAX_WAYPOINTS, Plan, PlanError};
 use crate::units::Scale;
 
 /// What the pilot goes by.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PilotConfig {
     /// How long things may take.
     pub patience: Patience,

@@ -39,7 +39,7 @@ impl Unit {
 }
 
 /// A straight line: `value = offset + slope * ticks`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
     offset: f64,
     slope: f64,

@@ -8,7 +8,7 @@ use engraft_wire::{OperatorDesk, Publisher};
 
 use crate::arms;
 use crate::calibration::Calibration;
-use crate::control::{Control, ControlOptions, Controls, Granted, grant};
+use crate::control::{Control, ControlOptions, Controls, Granted, Heading, grant};
 use crate::description::ArmDescription;
 use crate::hub::{Board, Hub};
 use crate::kinematics::chain::Chain;
@@ -94,7 +94,10 @@ impl Bridge {
         let pilot = Pilot::new(&arm, &radians, chain, config)?;
         let desk = OperatorDesk::bind(&bridge.control, bridge.insecure_plaintext)?;
         let publisher = Publisher::bind(&bridge.telemetry, bridge.insecure_plaintext)?;
-        let journal = bridge.journal.as_deref().map(JournalWriter::create).transpose()?;
+        let mut journal = bridge.journal.as_deref().map(JournalWriter::create).transpose()?;
+        if let Some(journal) = &mut journal {
+            journal.write(&Heading { arm: arm.clone(), scales: radians, config })?;
+        }
         let [control_endpoint, telemetry_endpoint] =
             [desk.endpoint(), publisher.endpoint()].map(str::to_owned);
         // Locked memory is the whole process's; the priority is asked for in the thread itself.
@@ -148,7 +151,7 @@ fn probe() -> Granted {
 }
 
 /// The links of an arm that has a workspace to keep.
-fn chain(arm: &ArmDescription) -> anyhow::Result<Option<Chain>> {
+pub(super) fn chain(arm: &ArmDescription) -> anyhow::Result<Option<Chain>> {
     let (Some(urdf), Some(tip), Some(_)) = (&arm.urdf, &arm.tip, &arm.workspace) else {
         return Ok(None);
     };

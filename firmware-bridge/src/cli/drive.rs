@@ -70,7 +70,7 @@ pub(super) fn drive(
     Ok(code)
 }
 
-pub(super) fn pilot_config(args: &Args, contract: Option<&Contract>) -> PilotConfig {
+fn pilot_config(args: &Args, contract: Option<&Contract>) -> PilotConfig {
     let Some(contract) = contract else {
         return PilotConfig { plan_period_secs: PLAN_PERIOD_SECS, ..PilotConfig::default() };
     };

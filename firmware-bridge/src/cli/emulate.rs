@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
+use crate::arms::xarm::report_address;
 use crate::description::{ArmDescription, Protocol};
-use crate::emulate::{Device, Emulator, Faults, Options, dynamixel, feetech};
+use crate::emulate::{Device, Emulator, Faults, Options, dynamixel, feetech, xarm};
 
 /// Stand for an arm.
 #[derive(Debug, Clone, clap::Args)]
@@ -50,7 +51,7 @@ pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
     match arm.protocol {
         Protocol::Feetech => serial(feetech::Bus::new(&arm), &arm, args, faults, &stop),
         Protocol::Dynamixel => serial(dynamixel::Bus::new(&arm)?, &arm, args, faults, &stop),
-        Protocol::Xarm => bail!("soon {}", args.listen),
+        Protocol::Xarm => network(&arm, args, &stop),
     }
 }
 
@@ -78,6 +79,38 @@ fn serial<D: Device>(
         if let Some(trouble) = emulator.trouble() {
             bail!("the emulator ended: {trouble}");
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn network(
+    arm: &ArmDescription,
+    args: &EmulateArgs,
+    stop: &AtomicBool,
+) -> anyhow::Result<ExitCode> {
+    ensure!(args.faults.is_empty(), "--fault is for serial arms");
+    let options = xarm::ControllerOptions {
+        control: args.listen,
+        report: report_address(args.listen),
+        ..xarm::ControllerOptions::default()
+    };
+    let started = xarm::Controller::start(arm, options);
+    let address = args.listen;
+    let controller = started.with_context(|| {
+        format!(
+            "cannot listen at {address}: ports below 1024 need root, try --listen 127.0.0.1:5020"
+        )
+    })?;
+    let control = controller.control();
+    writeln!(io::stdout(), "{control}")?;
+    writeln!(
+        io::stderr(),
+        "an emulated {} at {control}; try `firmware-bridge run --arm {} --port {control} --no-policy`",
+        arm.name,
+        args.arm
+    )?;
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(50));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -149,7 +149,14 @@ pub fn run(seed: u64, joint_ticks: u64) -> Result<Report, Box<Failure>> {
             if log.len() == 40 {
                 log.pop_front();
             }
-            log.push_back((tick, arm.mood, arm.encoder, arm.targets[0], arm.measured[0], arm.goals[0]));
+            log.push_back((
+                tick,
+                arm.mood,
+                arm.encoder,
+                arm.targets[0],
+                arm.measured[0],
+                arm.goals[0],
+            ));
             if let Err(what) = outcome {
                 let log = log.iter().map(|entry| format!("{entry:?}")).collect();
                 return Err(Box::new(Failure { seed, arm: number, tick, what, log }));
@@ -358,15 +365,29 @@ impl Arm {
         let middle = f64::midpoint(min, max);
         match self.mood {
             Mood::Steps => [min, middle, max, dice.between(min, max)][dice.below(4) as usize],
-            Mood::Nyquist => if tick.is_multiple_of(2) { min } else { max },
+            Mood::Nyquist => {
+                if tick.is_multiple_of(2) {
+                    min
+                } else {
+                    max
+                }
+            }
             Mood::Wave { hz } => {
                 middle + (max - min) * 0.5 * (secs * hz * std::f64::consts::TAU).sin()
             }
             Mood::Stuck | Mood::Hold => middle,
             Mood::BeyondLimits => middle + dice.between(-3.0, 3.0) * (max - min),
             Mood::Tiny => f64::from_bits(dice.below(1 << 40)),
-            Mood::Huge => 10_f64.powf(dice.between(0.0, 30.0)) * if dice.one_in(2) { 1.0 } else { -1.0 },
-            Mood::NoNumbers => if dice.one_in(3) { no_number(dice) } else { middle },
+            Mood::Huge => {
+                10_f64.powf(dice.between(0.0, 30.0)) * if dice.one_in(2) { 1.0 } else { -1.0 }
+            }
+            Mood::NoNumbers => {
+                if dice.one_in(3) {
+                    no_number(dice)
+                } else {
+                    middle
+                }
+            }
         }
     }
 }

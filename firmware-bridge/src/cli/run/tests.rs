@@ -13,14 +13,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::arms;
-use crate::cli::drive::pilot_config;
-use crate::control::Record;
+use crate::cli::verify;
 use crate::description::ArmDescription;
 use crate::emulate::{Emulator, Options, feetech};
 use crate::limits::Limiter;
-use crate::pilot::Pilot;
-use engraft_wire::journal::JournalReader;
 
 const HORIZON: usize = 8;
 
@@ -104,7 +100,6 @@ fn contract(simulator: &Simulator) -> Contract {
 }
 
 struct Running {
-    contract: Contract,
     endpoint: String,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -114,13 +109,12 @@ impl Running {
     fn start(instance: usize, seed: u64) -> Self {
         let options = SimOptions { image_size: 32, ..SimOptions::default() };
         let simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
-        let contract = contract(&simulator);
         let expert = Expert { simulator, instance, seed, episode: 0, played: Vec::new() };
         let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
         let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
         let flag = stop.clone();
         let thread = Some(thread::spawn(move || expert.serve(&socket, &flag)));
-        Self { contract, endpoint, stop, thread }
+        Self { endpoint, stop, thread }
     }
 }
 
@@ -181,17 +175,9 @@ fn the_drawer_opens_through_plans_servos_and_their_bus() {
     let recording = read_log(&log).unwrap();
     assert_eq!(recording.rollouts[0].outcome, Outcome::Success);
     // What went into the pilot plays to the set-points that came out of it, bit for bit.
-    let scales = arms::scales(&arm, None).unwrap();
-    let scales: Vec<_> = scales.iter().map(|scales| scales.radians).collect();
-    let config = pilot_config(&args, Some(&server.contract));
-    let mut pilot = Pilot::new(&arm, &scales, None, config).unwrap();
-    let mut reader = JournalReader::open(&journal).unwrap();
-    let mut sent = 0;
-    while let Some(record) = reader.next_record::<Record>().unwrap() {
-        assert_eq!(pilot.step(&record.input, record.now), record.output);
-        sent += usize::from(record.output.is_some_and(|output| output.goals.is_some()));
-    }
-    assert!(sent > 400, "{sent} set-points");
+    let verified = verify::play(&journal).unwrap();
+    assert_eq!(verified.differs, None);
+    assert!(verified.set_points > 400, "{verified:?}");
 }
 
 #[test]

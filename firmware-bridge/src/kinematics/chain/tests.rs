@@ -100,7 +100,9 @@ fn what_is_no_chain_is_refused_in_words() {
     assert!(refused(&no_axis, "tip").contains("expected an axis"));
     let no_number = RAIL.replace("0 0 0.5", "0 0 NaN");
     assert!(refused(&no_number, "tip").contains("expected a finite origin"));
-    let circle = RAIL.replace("<parent link=\"base\"/><child link=\"table\"/>",
-        "<parent link=\"tip\"/><child link=\"table\"/>");
+    let circle = RAIL.replace(
+        "<parent link=\"base\"/><child link=\"table\"/>",
+        "<parent link=\"tip\"/><child link=\"table\"/>",
+    );
     assert!(refused(&circle, "tip").contains("expected 1 to 23 joints"));
 }
