@@ -33,6 +33,15 @@ def start(name: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*command, *words], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
+def told(process: subprocess.Popen[str], line: str | None = None) -> str:
+    """Says a line, if there is one, and hears the answer."""
+    assert process.stdin is not None and process.stdout is not None
+    if line is not None:
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
 def timed(cycle: Callable[[int], bool], cycles: int) -> list[float]:
     """Times of the cycles that came about: on a busy machine an SDK gives some up."""
     times = []
@@ -85,20 +94,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     emulator = start("emulate_koch")
-    path = emulator.stdout.readline().strip()
+    path = told(emulator)
     bridge = start("dynamixel_cost", path, "--cycles", str(args.cycles))
 
     def ours() -> list[float]:
-        bridge.stdin.write("go\n")
-        bridge.stdin.flush()
-        return [float(word) for word in bridge.stdout.readline().split()]
+        return [float(word) for word in told(bridge, "go").split()]
 
     def ours_plain() -> list[float]:
         def firmware(version: int) -> None:
             for servo in IDS:
-                emulator.stdin.write(f"set {servo} 6 {version}\n")
-                emulator.stdin.flush()
-                assert emulator.stdout.readline().strip() == "ok"
+                assert told(emulator, f"set {servo} 6 {version}") == "ok"
 
         firmware(40)  # too old for the fast one
         times = ours()
@@ -130,8 +135,8 @@ def main() -> None:
         print(f"{name:22} median {statistics.median(found):7.1f} us, p99 {statistics.median(tails[name]):7.1f} us, "
               f"{ratio:5.2f} x ours, {lost[name]} cycles lost")
     for process in (bridge, emulator):
-        process.stdin.close()
-        assert process.wait(30) == 0
+        process.communicate(timeout=30)
+        assert process.returncode == 0
 
 
 if __name__ == "__main__":

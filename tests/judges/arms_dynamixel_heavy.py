@@ -14,7 +14,7 @@ from lerobot.motors import Motor, MotorCalibration, MotorNormMode
 from lerobot.motors.dynamixel import DynamixelMotorsBus, OperatingMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from dynamixel_light import agree, example, passed  # noqa: E402
+from dynamixel_light import agree, example, passed
 
 NAMES = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"]
 

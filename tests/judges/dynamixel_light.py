@@ -21,7 +21,7 @@ import tty
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import dynamixel_sdk as dxl
 import rustypot
@@ -29,7 +29,7 @@ import rustypot
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = b"\xff\xff\xfd\x00"
 MODELS = {1: 1060, 2: 1060, 3: 1200, 4: 1200, 5: 1200, 6: 1200}
-Command = tuple[str, list[object]]
+Command = tuple[str, list[Any]]
 
 
 @contextlib.contextmanager
@@ -37,8 +37,8 @@ def example(name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
     """An example of ours, running; EXAMPLES names a folder that holds it built."""
     command = ["cargo", "run", "--quiet", "--locked", "-p", "firmware-bridge", "--example", name, "--"]
     command = [str(Path(os.environ["EXAMPLES"]) / name)] if "EXAMPLES" in os.environ else command
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([*command, *words], cwd=ROOT, text=True, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*command, *words], cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as process:
         yield process
         assert process.stdin is not None
         process.stdin.close()
