@@ -52,7 +52,8 @@ fn main() -> ExitCode {
             .map(|(joint, q)| (q + dice.between(-0.3, 0.3)).clamp(joint.min, joint.max))
             .collect();
         let target = chain.pose(&goal);
-        let options = if q.len() < 6 { ReachOptions::five_joints() } else { ReachOptions::default() };
+        let options =
+            if q.len() < 6 { ReachOptions::five_joints() } else { ReachOptions::default() };
         let options = ReachOptions { slow_from: 1e6, stop_at: 1e7, posture_gain: 0.0, ..options };
         let found = Reach::new(chain.clone(), options, &q).and_then(|mut reach| {
             reach.reset(&q)?;
@@ -65,7 +66,11 @@ fn main() -> ExitCode {
         let Ok((found, reached)) = found else { return ExitCode::FAILURE };
         let pose = |pose: nalgebra::Isometry3<f64>| {
             let matrix = pose.to_homogeneous();
-            matrix.row_iter().take(3).map(|row| row.iter().copied().collect()).collect::<Vec<Vec<f64>>>()
+            matrix
+                .row_iter()
+                .take(3)
+                .map(|row| row.iter().copied().collect())
+                .collect::<Vec<Vec<f64>>>()
         };
         let line = json!({
             "q": q, "pose": pose(tip), "jacobian": rows, "target": pose(target), "found": found,

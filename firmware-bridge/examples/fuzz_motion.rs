@@ -36,8 +36,9 @@ fn main() -> ExitCode {
                 done += report.joint_ticks;
                 part += 1;
                 let rate = done as f64 / began.elapsed().as_secs_f64();
-                let Report { arms, resets, refused, following, braked, unsolved, slowest_stop, .. } =
-                    report;
+                let Report {
+                    arms, resets, refused, following, braked, unsolved, slowest_stop, ..
+                } = report;
                 println!(
                     "seed {seed}: {done} set-points, {rate:.0} a second, 0 violations; {arms} arms, \
                      {resets} resets, {refused} refused, {following} not followed, {braked} \

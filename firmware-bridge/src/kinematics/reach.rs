@@ -257,9 +257,7 @@ impl Reach {
         let share =
             if furthest > self.options.max_step { self.options.max_step / furthest } else { 1.0 };
         let mut next = before + step * share;
-        for ((next, before), joint) in
-            next.iter_mut().zip(before.iter()).zip(self.chain.joints())
-        {
+        for ((next, before), joint) in next.iter_mut().zip(before.iter()).zip(self.chain.joints()) {
             // A joint that was found beyond its limit may come back at its own pace.
             *next = next.max(joint.min.min(*before)).min(joint.max.max(*before));
         }

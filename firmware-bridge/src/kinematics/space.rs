@@ -60,7 +60,7 @@ pub enum ActionError {
 
 impl Turn {
     /// How many numbers it takes.
-    pub fn len(self) -> usize {
+    pub fn dim(self) -> usize {
         match self {
             Self::AxisAngle => 3,
             Self::Rot6d => 6,
@@ -75,13 +75,16 @@ impl Turn {
             (Self::Rot6d, &[a, b, c, d, e, f]) => {
                 rotation(&Vector3::new(a, b, c), &Vector3::new(d, e, f))
             }
-            _ => Err(ActionError::Count { expected: self.len(), found: numbers.len() }),
+            _ => Err(ActionError::Count { expected: self.dim(), found: numbers.len() }),
         }
     }
 }
 
 /// The rotation whose first column points along `first` and whose second lies in the plane of both.
-fn rotation(first: &Vector3<f64>, second: &Vector3<f64>) -> Result<UnitQuaternion<f64>, ActionError> {
+fn rotation(
+    first: &Vector3<f64>,
+    second: &Vector3<f64>,
+) -> Result<UnitQuaternion<f64>, ActionError> {
     // Scaled first: numbers of any size are fine, as long as they are not zero.
     let unit = |v: &Vector3<f64>| (v / v.amax().max(f64::MIN_POSITIVE)).try_normalize(1e-12);
     let (Some(x), Some(other)) = (unit(first), unit(second)) else {
@@ -99,14 +102,9 @@ fn rotation(first: &Vector3<f64>, second: &Vector3<f64>) -> Result<UnitQuaternio
 
 impl ActionSpace {
     /// How many numbers an action has.
-    pub fn len(self) -> usize {
+    pub fn dim(self) -> usize {
         let (Self::PoseAbs(turn) | Self::PoseDelta(turn, _)) = self;
-        3 + turn.len()
-    }
-
-    /// Never: an action has at least six numbers.
-    pub fn is_empty(self) -> bool {
-        false
+        3 + turn.dim()
     }
 
     /// Where the tip is to be after an action, given where it was last told to be.
@@ -119,7 +117,7 @@ impl ActionSpace {
         commanded: &Isometry3<f64>,
         action: &[f64],
     ) -> Result<Isometry3<f64>, ActionError> {
-        let (expected, found) = (self.len(), action.len());
+        let (expected, found) = (self.dim(), action.len());
         if expected != found {
             return Err(ActionError::Count { expected, found });
         }

@@ -278,8 +278,7 @@ pub fn check_workspace(
     let frames = chain.frames(positions, &mut frames);
     let Some(tip) = frames.last() else { return Ok(()) };
     for (i, axis) in ['x', 'y', 'z'].into_iter().enumerate() {
-        let (min, max, found) =
-            (workspace.min_m[i], workspace.max_m[i], tip.translation.vector[i]);
+        let (min, max, found) = (workspace.min_m[i], workspace.max_m[i], tip.translation.vector[i]);
         if !(min..=max).contains(&found) {
             return Err(WorkspaceViolation::Box { axis, min, max, found });
         }

@@ -218,10 +218,7 @@ impl Leashed {
     }
 }
 
-fn finite(
-    what: &'static str,
-    numbers: impl Iterator<Item = f64>,
-) -> Result<(), TrajectoryError> {
+fn finite(what: &'static str, numbers: impl Iterator<Item = f64>) -> Result<(), TrajectoryError> {
     match numbers.enumerate().find(|(_, number)| !number.is_finite()) {
         None => Ok(()),
         Some((joint, found)) => Err(TrajectoryError::NotFinite { joint, what, found }),

@@ -54,7 +54,9 @@ pub enum PathError {
         found: usize,
     },
     /// A number that is none.
-    #[error("action at tick {tick}, dimension {dimension}: expected a finite number, found {found}")]
+    #[error(
+        "action at tick {tick}, dimension {dimension}: expected a finite number, found {found}"
+    )]
     NotFinite {
         /// When it was due.
         tick: u64,
@@ -162,7 +164,12 @@ impl Path {
     /// # Errors
     ///
     /// When the actions are no whole rows, too many, or not finite; the path is then as it was.
-    pub fn splice(&mut self, now_secs: f64, first_tick: u64, actions: &[f64]) -> Result<(), PathError> {
+    pub fn splice(
+        &mut self,
+        now_secs: f64,
+        first_tick: u64,
+        actions: &[f64],
+    ) -> Result<(), PathError> {
         let width = self.channels.len();
         if width == 0 || !actions.len().is_multiple_of(width) {
             return Err(PathError::Shape { expected: width, found: actions.len() });
@@ -209,7 +216,13 @@ impl Path {
         self.raw.extend_from_slice(action);
         let positions = self.channels.iter().zip(action).map(|(channel, &value)| match *channel {
             Channel::Smooth => value,
-            Channel::Switch { high, below, above, .. } => if value > high { above } else { below },
+            Channel::Switch { high, below, above, .. } => {
+                if value > high {
+                    above
+                } else {
+                    below
+                }
+            }
         });
         self.positions.extend(positions);
         self.velocities.fill(0.0);
@@ -335,8 +348,7 @@ impl Path {
         if before * behind <= 0.0 {
             return 0.0;
         }
-        let parabola =
-            (before * span_behind + behind * span_before) / (span_before + span_behind);
+        let parabola = (before * span_behind + behind * span_before) / (span_before + span_behind);
         parabola.abs().min(3.0 * before.abs().min(behind.abs())).copysign(before)
     }
 }
