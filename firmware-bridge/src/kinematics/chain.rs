@@ -193,7 +193,7 @@ impl Chain {
         if moves && joint.mimic.is_some() {
             return bad("it mimics another, which is not supported on the way to the tip".into());
         }
-        if moves && !(min < max) {
+        if moves && (min >= max || min.is_nan() || max.is_nan()) {
             return bad(format!("expected a range of positions, found {min} to {max}"));
         }
         if moves {

@@ -60,7 +60,7 @@ pub enum ActionError {
 
 impl Turn {
     /// How many numbers it takes.
-    pub fn len(self) -> usize {
+    pub fn dim(self) -> usize {
         match self {
             Self::AxisAngle => 3,
             Self::Rot6d => 6,
@@ -75,7 +75,7 @@ impl Turn {
             (Self::Rot6d, &[a, b, c, d, e, f]) => {
                 rotation(&Vector3::new(a, b, c), &Vector3::new(d, e, f))
             }
-            _ => Err(ActionError::Count { expected: self.len(), found: numbers.len() }),
+            _ => Err(ActionError::Count { expected: self.dim(), found: numbers.len() }),
         }
     }
 }
@@ -102,14 +102,9 @@ fn rotation(
 
 impl ActionSpace {
     /// How many numbers an action has.
-    pub fn len(self) -> usize {
+    pub fn dim(self) -> usize {
         let (Self::PoseAbs(turn) | Self::PoseDelta(turn, _)) = self;
-        3 + turn.len()
-    }
-
-    /// Never: an action has at least six numbers.
-    pub fn is_empty(self) -> bool {
-        false
+        3 + turn.dim()
     }
 
     /// Where the tip is to be after an action, given where it was last told to be.
@@ -122,7 +117,7 @@ impl ActionSpace {
         commanded: &Isometry3<f64>,
         action: &[f64],
     ) -> Result<Isometry3<f64>, ActionError> {
-        let (expected, found) = (self.len(), action.len());
+        let (expected, found) = (self.dim(), action.len());
         if expected != found {
             return Err(ActionError::Count { expected, found });
         }

@@ -12,8 +12,11 @@ use crate::motion::waypoints::{Channel, Path};
 use crate::units::Scale;
 
 mod checker;
+mod script;
 
 use checker::Checker;
+pub use script::Dice;
+use script::{Encoder, Mood, no_number};
 
 /// What a run came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,62 +53,6 @@ pub struct Failure {
     pub what: String,
     /// What led to it: the last periods, oldest first.
     pub log: Vec<String>,
-}
-
-/// A small generator of pseudo-random numbers: a counter, well mixed.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Of a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A whole number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// A number from `low` to `high`.
-    pub fn between(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn one_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-}
-
-/// What the policy, or whoever took its place, sends.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Mood {
-    Steps,
-    Nyquist,
-    Wave { hz: f64 },
-    Stuck,
-    BeyondLimits,
-    Tiny,
-    Huge,
-    NoNumbers,
-    Hold,
-}
-
-/// What the measurements do.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Encoder {
-    Honest,
-    Frozen,
-    Offset { leashes: f64 },
-    Noise { leashes: f64 },
-    NoNumbers,
 }
 
 struct Arm {
@@ -256,11 +203,11 @@ impl Arm {
     fn tick(&mut self, tick: u64, dice: &mut Dice, report: &mut Report) -> Result<(), String> {
         let now = tick as f64 * self.period;
         if dice.one_in(150) {
-            self.mood = mood(dice);
+            self.mood = Mood::any(dice);
             self.direct = dice.one_in(3);
         }
         if dice.one_in(400) {
-            self.encoder = encoder(dice);
+            self.encoder = Encoder::any(dice);
         }
         if dice.one_in(5000) {
             report.resets += 1;
@@ -313,9 +260,8 @@ impl Arm {
             *plant += (goal - *plant) * 0.2;
             let leash = self.limits[i].1;
             self.measured[i] = match self.encoder {
-                Encoder::Honest => *plant,
                 Encoder::Frozen if self.measured[i].is_finite() => self.measured[i],
-                Encoder::Frozen => *plant,
+                Encoder::Honest | Encoder::Frozen => *plant,
                 Encoder::Offset { leashes } => *plant + leashes * leash,
                 Encoder::Noise { leashes } => *plant + dice.between(-leashes, leashes) * leash,
                 Encoder::NoNumbers => *plant + no_number(dice),
@@ -390,34 +336,6 @@ impl Arm {
             }
         }
     }
-}
-
-fn mood(dice: &mut Dice) -> Mood {
-    match dice.below(9) {
-        0 => Mood::Steps,
-        1 => Mood::Nyquist,
-        2 => Mood::Wave { hz: 10_f64.powf(dice.between(-1.0, 1.5)) },
-        3 => Mood::Stuck,
-        4 => Mood::BeyondLimits,
-        5 => Mood::Tiny,
-        6 => Mood::Huge,
-        7 => Mood::NoNumbers,
-        _ => Mood::Hold,
-    }
-}
-
-fn encoder(dice: &mut Dice) -> Encoder {
-    match dice.below(8) {
-        0 => Encoder::Frozen,
-        1 => Encoder::Offset { leashes: dice.between(-4.0, 4.0) },
-        2 => Encoder::Noise { leashes: dice.between(0.0, 3.0) },
-        3 => Encoder::NoNumbers,
-        _ => Encoder::Honest,
-    }
-}
-
-fn no_number(dice: &mut Dice) -> f64 {
-    [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0][dice.below(4) as usize]
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn a_pose_is_where_the_action_says() {
     // Columns (0, 1, 0) and (-1, 0, 0), the first twice too long and the second askew.
     let action = [0.1, 0.2, 0.3, 0.0, 2.0, 0.0, -1.0, 0.5, 0.0];
     near(&space.apply(&now, &action).unwrap(), &expected);
-    assert_eq!((space.len(), ActionSpace::PoseAbs(Turn::AxisAngle).len()), (9, 6));
+    assert_eq!((space.dim(), ActionSpace::PoseAbs(Turn::AxisAngle).dim()), (9, 6));
 }
 
 #[test]
