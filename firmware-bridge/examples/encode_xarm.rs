@@ -93,6 +93,7 @@ fn request(name: &str, n: &[f64]) -> Option<Request> {
             let (velocity, tool) = (floats(n, 0)?, switch(6)?);
             Request::HandVelocity { velocity, tool, secs: float(n, 7) }
         }
+        "tgpio_addr_r16" => Request::HandRegister { address: *n.first()? as u16, host: byte(1)? },
         "gripper_modbus_set_en" => gripper::enable(switch(0)?),
         "gripper_modbus_set_mode" => gripper::mode(u16::from(byte(0)?)),
         "gripper_modbus_set_posspd" => gripper::speed(*n.first()? as u16),
