@@ -7,14 +7,15 @@
 mod link;
 #[cfg(test)]
 mod tests;
+mod torque;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::codecs::xarm::{
-    CONTROL_PORT, Fault, JOINTS, MAX_SETPOINT_HZ, Mode, Order, Protocol, REPORT_PORT, Reply,
-    ReplyError, Request, StateBits, Version, angle_rad, gripper, gripper_fault, ticks,
+    CONTROL_PORT, Fault, JOINTS, MAX_SETPOINT_HZ, Protocol, REPORT_PORT, Reply, ReplyError,
+    Request, StateBits, Version, angle_rad, gripper, gripper_fault, ticks,
 };
 use crate::description::ArmDescription;
 use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
@@ -46,11 +47,6 @@ impl Default for XarmTimings {
 
 /// Silence after which the box is asked something, since a client that says nothing is hung up on.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
-
-/// An arm stands when no joint moves further than this between two looks, in microradians.
-const STANDING: i32 = 200;
-/// Between two such looks.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// An xArm's motors. One tick is a microradian.
 pub struct XarmMotors {
@@ -96,6 +92,12 @@ pub fn report_address(control: SocketAddr) -> SocketAddr {
 
 fn nothing(_: Reply<'_>) -> Result<(), ReplyError> {
     Ok(())
+fn set_point(goals: impl Iterator<Item = i32>) -> Request {
+    let mut joints_rad = [0.0; JOINTS];
+    for (angle, goal) in joints_rad.iter_mut().zip(goals) {
+        *angle = angle_rad(goal);
+    }
+    Request::ServoJoints { joints_rad, speed: 0.0, acceleration: 0.0, secs: 0.0 }
 }
 
 impl XarmMotors {
@@ -196,7 +198,7 @@ impl XarmMotors {
         let answer = self.timings.answer;
         self.torque = false;
         for request in [Request::ClearError, Request::ClearWarning] {
-            self.ask(&request, answer, nothing)?;
+            self.tell(&request, answer)?;
         }
         match self.fault()?.0 {
             Fault(0) => Ok(()),
@@ -262,6 +264,11 @@ impl XarmMotors {
         self.closing(answer)
     }
 
+    /// Asks for what has no answer but a state.
+    fn tell(&mut self, request: &Request, patience: Duration) -> Result<StateBits, MotorsError> {
+        self.ask(request, patience, |_| Ok(())).map(|(state, ())| state)
+    }
+
     fn closing<T>(&mut self, result: Result<T, MotorsError>) -> Result<T, MotorsError> {
         if result.as_ref().is_err_and(|error| !matches!(error, MotorsError::Refused { .. })) {
             (self.links, self.torque) = (None, false);
@@ -293,100 +300,6 @@ impl XarmMotors {
                 state.words()
             )),
             fault => self.fail(fault),
-        }
-    }
-
-    fn step(&mut self, request: &Request, what: &str) -> Result<StateBits, MotorsError> {
-        let settle = self.timings.settle;
-        let (state, ()) = self.ask(request, settle, nothing)?;
-        if state.error() {
-            self.check(state)?;
-        }
-        if state.invalid() {
-            return refused(format!("{what}: the controller says that {}", state.words()));
-        }
-        Ok(state)
-    }
-
-    fn set_point(&self, goals: impl Iterator<Item = i32>) -> Request {
-        let mut joints_rad = [0.0; JOINTS];
-        for (angle, goal) in joints_rad.iter_mut().zip(goals) {
-            *angle = angle_rad(goal);
-        }
-        Request::ServoJoints { joints_rad, speed: 0.0, acceleration: 0.0, secs: 0.0 }
-    }
-
-    fn torque_on(&mut self) -> Result<(), MotorsError> {
-        let (fault, _) = self.fault()?;
-        if fault.0 != 0 {
-            return self.fail(fault);
-        }
-        let firmware = self.version.as_ref().map(|version| version.firmware);
-        let detection = firmware.is_some_and(|firmware| firmware >= (1, 10, 0)).then_some(0);
-        self.step(&Request::MotionEnable { axis: 8, on: true }, "enabling the motors")?;
-        self.step(&Request::SetMode { mode: Mode::Servo, detection }, "the mode of set-points")?;
-        let state = self.step(&Request::SetState(Order::Run), "starting")?;
-        if !state.ready() {
-            return refused(format!("starting: the controller says that {}", state.words()));
-        }
-        let age = self.timings.report_age;
-        let reports = &mut self.links()?.1;
-        reports.next(age)?;
-        let present = reports.latest(age)?.0.joints_rad.map(ticks);
-        if let Some(i) = present.iter().position(Option::is_none) {
-            return refused(format!(
-                "the report of joint {} is not finite: restart the box",
-                i + 1
-            ));
-        }
-        let hold = self.set_point(present.into_iter().flatten());
-        let state = self.step(&hold, "the first set-point, where the arm is")?;
-        if !state.ready() {
-            return refused(format!(
-                "the first set-point: the controller says that {}",
-                state.words()
-            ));
-        }
-        // The stream may still tell of before.
-        let deadline = Instant::now() + self.timings.connect;
-        while !self.links()?.1.latest(age)?.0.ready() {
-            if Instant::now() >= deadline {
-                return refused(
-                    "the controller's reports say that it is stopped: switch torque on again",
-                );
-            }
-            self.links()?.1.next(age)?;
-        }
-        self.torque = true;
-        Ok(())
-    }
-
-    /// Stops, waits until the arm stands, and only then lets go of the motors.
-    fn torque_off(&mut self) -> Result<(), MotorsError> {
-        let (answer, settle) = (self.timings.answer, self.timings.settle);
-        self.torque = false;
-        self.ask(&Request::SetState(Order::Stop), answer, nothing)?;
-        let deadline = Instant::now() + settle;
-        let (mut before, mut still) = ([i32::MAX; JOINTS], 0);
-        while still < 2 {
-            let (_, angles) =
-                self.ask(&Request::Joints, answer, |reply| reply.floats::<JOINTS>(0))?;
-            let now = angles.map(|angle| ticks(angle).unwrap_or(i32::MAX));
-            let stands = now.iter().zip(&before).all(|(a, b)| a.abs_diff(*b) < STANDING as u32);
-            (before, still) = (now, if stands { still + 1 } else { 0 });
-            if Instant::now() >= deadline {
-                return refused(format!(
-                    "the arm does not stand {settle:?} after a stop: its motors stay on"
-                ));
-            }
-            thread::sleep(LOOK);
-        }
-        let off = Request::MotionEnable { axis: 8, on: false };
-        let (state, ()) = self.ask(&off, settle, nothing)?;
-        if state.invalid() {
-            refused("the controller does not switch its motors off")
-        } else {
-            Ok(())
         }
     }
 }
@@ -489,7 +402,7 @@ impl Motors for XarmMotors {
         // More than 250 a second are lost, and it could be the last of them that is.
         thread::sleep(self.next.saturating_duration_since(Instant::now()));
         self.next = Instant::now() + Duration::from_secs_f64(1.0 / MAX_SETPOINT_HZ);
-        let request = self.set_point(goals.iter().copied());
+        let request = set_point(goals.iter().copied());
         let sent = self.links()?.0.send(&request);
         self.closing(sent)
     }

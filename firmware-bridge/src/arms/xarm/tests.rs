@@ -220,7 +220,7 @@ fn cut_replies_are_an_error_and_never_taken_for_whole() {
         let mut rig = Rig::on();
         rig.motors.timings.answer = Duration::from_millis(100);
         rig.controller.faults(|faults| faults.cut = Some(cut));
-        let error = rig.trouble(Duration::from_millis(1000));
+        let error = rig.trouble(Duration::from_secs(1));
         let known = matches!(error, MotorsError::Damaged { .. } | MotorsError::Silent { .. });
         assert!(known, "{cut} bytes: {error}");
     }

@@ -36,9 +36,9 @@ impl Rest<'_> {
         Some(floats)
     }
 
-    /// What may be missing at the end, but not be there in part.
-    fn last<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if self.0.is_empty() { Some(None) } else { read(self).map(Some) }
+    /// What may be missing at the end: in part it is left over, and then nobody takes it.
+    fn last<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        if self.0.is_empty() { None } else { read(self) }
     }
 }
 
@@ -81,7 +81,7 @@ fn read(function: u8, rest: &mut Rest<'_>) -> Result<Option<Request>, RequestErr
         function::REDUCED_HAND_SPEED => rest.float().map(Request::ReducedHandSpeed),
         function::REDUCED_JOINT_SPEED => rest.float().map(Request::ReducedJointSpeed),
         function::COLLISION_SENSITIVITY => rest.byte().map(Request::CollisionSensitivity),
-        function::JOINTS => rest.last(Rest::byte).map(|kinds| match kinds {
+        function::JOINTS => Some(match rest.last(Rest::byte) {
             None => Request::Joints,
             Some(kinds) => Request::JointStates { kinds },
         }),
@@ -95,6 +95,7 @@ fn read(function: u8, rest: &mut Rest<'_>) -> Result<Option<Request>, RequestErr
         function::JOINT_VELOCITY => joint_velocity(rest),
         function::HAND_VELOCITY => hand_velocity(rest),
         function::RS485 => rs485(rest),
+        function::HAND_REGISTER => hand_register(rest),
         function => return Err(RequestError::Unknown { function }),
     })
 }
@@ -109,7 +110,7 @@ fn mode(rest: &mut Rest<'_>) -> Option<Request> {
     let known = [Position, Servo, Manual, JointVelocity, HandVelocity, JointOnline, HandOnline];
     let byte = rest.byte()?;
     let mode = known.into_iter().find(|mode| *mode as u8 == byte)?;
-    Some(Request::SetMode { mode, detection: rest.last(Rest::byte)? })
+    Some(Request::SetMode { mode, detection: rest.last(Rest::byte) })
 }
 
 fn joints(function: u8, rest: &mut Rest<'_>) -> Option<Request> {
@@ -139,13 +140,17 @@ fn fence(rest: &mut Rest<'_>) -> Option<Request> {
 fn joint_velocity(rest: &mut Rest<'_>) -> Option<Request> {
     let joints_rad = rest.floats()?;
     let together = rest.switch()?;
-    Some(Request::JointVelocity { joints_rad, together, secs: rest.last(Rest::float)? })
+    Some(Request::JointVelocity { joints_rad, together, secs: rest.last(Rest::float) })
 }
 
 fn hand_velocity(rest: &mut Rest<'_>) -> Option<Request> {
     let velocity = rest.floats()?;
     let tool = rest.switch()?;
-    Some(Request::HandVelocity { velocity, tool, secs: rest.last(Rest::float)? })
+    Some(Request::HandVelocity { velocity, tool, secs: rest.last(Rest::float) })
+}
+
+fn hand_register(rest: &mut Rest<'_>) -> Option<Request> {
+    Some(Request::HandRegister { host: rest.byte()?, address: rest.word()? })
 }
 
 fn rs485(rest: &mut Rest<'_>) -> Option<Request> {

@@ -81,7 +81,6 @@ impl Fault {
             2 => {
                 "close the emergency stop circuit, then clear the error and switch torque on again"
             }
-            10..=17 => "restart the box with its emergency stop; if it stays, ask the vendor",
             18 | 50..=53 => "check the force sensor and its load",
             19 | 28 => "check the end effector's cable and its baud rate",
             22 => "move the arm apart in manual mode, then clear the error",
@@ -95,7 +94,7 @@ impl Fault {
             35 => "bring the arm back inside the boundary in manual mode, then clear the error",
             21 | 32 | 34 | 36 | 40 => "clear the error and ask for something else",
             37 => "check payload and mounting, then clear the error",
-            27 | 33 | 38 | 41 | 42 | 110 | 111 => {
+            10..=17 | 27 | 33 | 38 | 41 | 42 | 110 | 111 => {
                 "restart the box with its emergency stop; if it stays, ask the vendor"
             }
             _ => "look it up in the vendor's manual, then clear the error",

@@ -41,6 +41,7 @@ pub mod function {
     pub const JOINT_VELOCITY: u8 = 81;
     pub const HAND_VELOCITY: u8 = 82;
     pub const RS485: u8 = 124;
+    pub const HAND_REGISTER: u8 = 128;
 }
 
 /// What [`Request::SetState`] can order.
@@ -176,6 +177,8 @@ pub enum Request {
     HandVelocity { velocity: [f32; 6], tool: bool, secs: Option<f32> },
     /// Through the box to a device; `host` is 9 for the hand's bus.
     Rs485 { host: u8, id: u8, access: Access },
+    /// A register of the board in the hand, as a 32-bit number; `host` is 9.
+    HandRegister { host: u8, address: u16 },
 }
 
 /// Why a request cannot be sent, or makes no sense to who received it.
@@ -300,6 +303,7 @@ impl Request {
             Self::JointVelocity { .. } => function::JOINT_VELOCITY,
             Self::HandVelocity { .. } => function::HAND_VELOCITY,
             Self::Rs485 { .. } => function::RS485,
+            Self::HandRegister { .. } => function::HAND_REGISTER,
         }
     }
 
@@ -353,6 +357,10 @@ impl Request {
                 out.floats(&[roll, pitch, yaw], -MAX_SPEED, MAX_SPEED)?;
                 out.put(&[u8::from(tool)]);
                 out.floats(secs.as_slice(), 0.0, MAX_SECS)?;
+            }
+            Self::HandRegister { host, address } => {
+                let [a1, a0] = address.to_be_bytes();
+                out.put(&[host, a1, a0]);
             }
             Self::Rs485 { host, id, access } => {
                 out.put(&[host, id]);

@@ -65,6 +65,7 @@ fn every_request() -> Vec<Request> {
         gripper::enable(true),
         gripper::go(-10),
         gripper::POSITION,
+        Request::HandRegister { host: 9, address: 0x0A0B },
     ]
 }
 

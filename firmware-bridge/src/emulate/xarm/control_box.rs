@@ -253,7 +253,6 @@ impl ControlBox {
             Err(error) => {
                 let known = !matches!(error, RequestError::Unknown { .. });
                 self.warning = if known { 12 } else { 13 };
-                // What is not known here is taken and forgotten, if only it is some setting.
                 false
             }
         };
@@ -299,6 +298,9 @@ impl ControlBox {
             Request::JointStates { kinds } => self.joint_states(kinds & 0x0F, data),
             Request::Reduced => data.extend([0; 21]),
             Request::Rs485 { host: 9, id: 8, access } => return self.grip(access, data),
+            // The bus runs at 2 Mbit/s, number 11.
+            Request::HandRegister { host: 9, address: 0x0A0B } => data.extend([0, 0, 0, 11]),
+            Request::HandRegister { .. } => data.extend([0; 4]),
             // There is nothing else on the hand's bus.
             Request::Rs485 { .. } => {
                 self.fail(Fault(19));
@@ -373,7 +375,7 @@ impl ControlBox {
             return self.mode == Mode::JointVelocity;
         }
         let velocities = joints_rad.map(|velocity| f64::from(velocity) * 1e6);
-        if velocities.iter().any(|velocity| !(velocity.abs() <= MAX_VELOCITY)) {
+        if !velocities.iter().all(|velocity| velocity.abs() <= MAX_VELOCITY) {
             self.fail(Fault::SPEED);
             return true;
         }

@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::codecs::xarm::{
@@ -229,4 +232,66 @@ fn the_gripper_answers_as_a_modbus_device() {
     assert_eq!(bench.cabinet.gripper_pulses(), 350);
     bench.ask(gripper::go(900));
     assert_eq!(bench.ask(gripper::ERROR).1, [9, 8, 3, 2, 0, 14]);
+}
+
+/// A client of the control port, asked for the state over the protocol.
+fn client(controller: &Controller) -> TcpStream {
+    let stream = TcpStream::connect(controller.control()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream
+}
+
+fn state(stream: &mut TcpStream, protocol: Protocol) -> Option<u8> {
+    stream.write_all(Request::State.encode(1, protocol).unwrap().as_bytes()).ok()?;
+    let mut reply = [0; 9];
+    stream.read_exact(&mut reply).ok()?;
+    Some(reply[8])
+}
+
+#[test]
+fn several_clients_are_answered_and_the_silent_one_of_protocol_3_is_hung_up_on() {
+    let arm = ArmDescription::find("xarm7").unwrap();
+    let keep_alive = Duration::from_millis(100);
+    let options = ControllerOptions { keep_alive, ..ControllerOptions::default() };
+    let controller = Controller::start(&arm, options).unwrap();
+    let (mut plain, mut kept) = (client(&controller), client(&controller));
+    assert_eq!(state(&mut plain, Protocol::Plain), Some(4));
+    assert_eq!(state(&mut kept, Protocol::KeptAlive), Some(4));
+    let began = Instant::now();
+    assert_eq!(kept.read(&mut [0]).unwrap_or(0), 0, "it was hung up on");
+    assert!(began.elapsed() >= Duration::from_millis(60), "{:?}", began.elapsed());
+    assert_eq!(state(&mut plain, Protocol::Plain), Some(4));
+}
+
+#[test]
+fn bytes_that_are_no_frame_end_the_connection_and_nothing_else() {
+    let arm = ArmDescription::find("xarm7").unwrap();
+    let controller = Controller::start(&arm, ControllerOptions::default()).unwrap();
+    let (mut good, mut bad) = (client(&controller), client(&controller));
+    bad.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(bad.read(&mut [0]).unwrap_or(0), 0);
+    assert_eq!(state(&mut good, Protocol::Plain), Some(4));
+}
+
+#[test]
+fn reports_come_a_hundred_times_a_second_and_stop_when_asked() {
+    let arm = ArmDescription::find("xarm7").unwrap();
+    let controller = Controller::start(&arm, ControllerOptions::default()).unwrap();
+    let mut stream = TcpStream::connect(controller.report()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut report = [0; 87];
+    stream.read_exact(&mut report).unwrap();
+    let began = Instant::now();
+    for _ in 0..50 {
+        stream.read_exact(&mut report).unwrap();
+        assert_eq!(report[..5], [0, 0, 0, 87, 4]);
+    }
+    let millis = began.elapsed().as_millis();
+    assert!((400..1500).contains(&millis), "50 reports in {millis} ms");
+    controller.faults(|faults| faults.no_reports = true);
+    thread::sleep(Duration::from_millis(50));
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    while stream.read_exact(&mut report).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(10), "they still come");
+    }
 }
