@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use engraft_core::{RobotSpec, ViewSpec};
+use engraft_core::{Environment, RobotSpec, ViewSpec};
 use engraft_serve::{PredictError, Predictor, Server, ServerConfig};
+use engraft_sim::{SimOptions, Simulator, Split, Task};
 use engraft_wire::{Access, Contract, Keys, ServerKeys, Status, Token};
 use tracing::info;
 
@@ -207,12 +208,26 @@ fn introduce(
         Access::Curve(_) => " --server-key SERVER.key --client-key CLIENT.key_secret",
         _ => "",
     };
-    note(format_args!("next: engraft bridge --policy {endpoint}{bridge}"));
-    note("  or in Python, after pip install ./crates/client/python:");
+    let mut how = "next, in Python";
+    if is_simulated(spec) {
+        note(format_args!("next: engraft bridge --policy {endpoint}{bridge}"));
+        how = "  or in Python";
+    }
+    note(format_args!("{how}, after pip install ./crates/client/python:"));
     note(format_args!(
         "      from engraft_client import Policy; policy = Policy(\"{endpoint}\"{python})"
     ));
     note(format_args!("      action = policy.act({})", seen(spec)));
+}
+
+/// Whether the bridge's simulator can stand for this robot.
+fn is_simulated(spec: &RobotSpec) -> bool {
+    let simulated = || {
+        let options = SimOptions::from_spec(spec).ok()?;
+        let simulator = Simulator::new(Task::Drawer, Split::Train, options).ok()?;
+        spec.check(simulator.spec()).ok()
+    };
+    simulated().is_some()
 }
 
 /// An observation as a client in Python writes it.
@@ -333,6 +348,21 @@ mod tests {
         let error = told("--slo-ms 8 --enforce-slo", &took).unwrap_err();
         assert!(error.contains("within 8 ms, found 9.0 ms"), "{error}");
         assert!(told("--slo-ms 9 --enforce-slo", &took).is_ok());
+    }
+
+    #[test]
+    fn only_a_robot_that_the_simulator_stands_for_is_told_of_the_bridge() {
+        let options = SimOptions { image_size: 32, ..SimOptions::default() };
+        let simulator = Simulator::new(Task::Door, Split::Heldout, options).unwrap();
+        let spec = simulator.spec();
+        assert!(is_simulated(spec));
+        let dimension = &spec.proprio[0];
+        let others = [
+            RobotSpec { control_hz: 30.0, ..spec.clone() },
+            RobotSpec { proprio: vec![dimension.clone()], ..spec.clone() },
+            RobotSpec { views: Vec::new(), ..spec.clone() },
+        ];
+        assert!(!others.iter().any(is_simulated));
     }
 
     #[test]

@@ -133,6 +133,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(1));
     }
     note(format_args!("next: engraft eval {out} --data {}", data.display()));
+    note(format_args!("  or, for a robot: engraft serve {out}"));
     Ok(ExitCode::SUCCESS)
 }
 

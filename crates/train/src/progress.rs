@@ -26,8 +26,8 @@ pub enum Progress {
     Steps {
         /// Optimizer steps done.
         step: u64,
-        /// Optimizer steps of the whole run; an estimate under a time limit.
-        total: u64,
+        /// Optimizer steps of the whole run; an estimate under a time limit, none at its start.
+        total: Option<u64>,
         /// Mean loss since the last such line.
         loss: f64,
         /// The learning rate.
@@ -58,9 +58,13 @@ impl fmt::Display for Progress {
             Self::Note(note) => f.write_str(note),
             Self::Steps { step, total, loss, learning_rate, images_per_sec, waiting, left } => {
                 let (secs, share) = (left.as_secs(), 100.0 * waiting);
+                write!(f, "step {step}")?;
+                if let Some(total) = total {
+                    write!(f, "/{total}")?;
+                }
                 write!(
                     f,
-                    "step {step}/{total}  loss {loss:.4}  rate {learning_rate:.1e}  \
+                    "  loss {loss:.4}  rate {learning_rate:.1e}  \
                      {images_per_sec:.0} images/s  {share:.0} % waiting for data  \
                      {}:{:02} left",
                     secs / 60,
@@ -250,9 +254,9 @@ mod tests {
 
     #[test]
     fn a_line_says_what_a_person_wants_to_know() {
-        let line = Progress::Steps {
+        let line = |total| Progress::Steps {
             step: 120,
-            total: 3000,
+            total,
             loss: 0.123_456,
             learning_rate: 3e-4,
             images_per_sec: 412.4,
@@ -260,9 +264,11 @@ mod tests {
             left: Duration::from_secs(125),
         };
         assert_eq!(
-            line.to_string(),
+            line(Some(3000)).to_string(),
             "step 120/3000  loss 0.1235  rate 3.0e-4  412 images/s  3 % waiting for data  2:05 left"
         );
+        let unknown = line(None).to_string();
+        assert!(unknown.starts_with("step 120  loss 0.1235  rate"), "{unknown}");
         let epoch = Progress::Epoch { step: 250, loss: 0.5, val_loss: Some(0.25), best: true };
         let line = "step 250: train loss 0.5000, validation loss 0.2500, the best so far";
         assert_eq!(epoch.to_string(), line);

@@ -210,7 +210,7 @@ impl Session {
         };
         (self.progress)(&Progress::Steps {
             step,
-            total: (total as u64).max(step),
+            total: total.is_finite().then(|| (total as u64).max(step)),
             loss: state.window.losses.0 / state.window.losses.1.max(1) as f64,
             learning_rate,
             images_per_sec: state.window.images_per_sec(),
