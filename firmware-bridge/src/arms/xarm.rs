@@ -80,18 +80,6 @@ fn refused<T>(detail: impl Into<String>) -> Result<T, MotorsError> {
     Err(MotorsError::Refused { detail: detail.into() })
 }
 
-/// Where a box that takes requests at `control` streams its reports: at the vendor's own port, or,
-/// where the other is not the vendor's either, at the next.
-pub fn report_address(control: SocketAddr) -> SocketAddr {
-    let port = match control.port() {
-        CONTROL_PORT => REPORT_PORT,
-        other => other.saturating_add(1),
-    };
-    SocketAddr::new(control.ip(), port)
-}
-
-fn nothing(_: Reply<'_>) -> Result<(), ReplyError> {
-    Ok(())
 fn set_point(goals: impl Iterator<Item = i32>) -> Request {
     let mut joints_rad = [0.0; JOINTS];
     for (angle, goal) in joints_rad.iter_mut().zip(goals) {
