@@ -88,6 +88,16 @@ fn set_point(goals: impl Iterator<Item = i32>) -> Request {
     Request::ServoJoints { joints_rad, speed: 0.0, acceleration: 0.0, secs: 0.0 }
 }
 
+/// Where a box that takes requests at `control` streams its reports: at the vendor's own port, or,
+/// where the other is not the vendor's either, at the next.
+pub fn report_address(control: SocketAddr) -> SocketAddr {
+    let port = match control.port() {
+        CONTROL_PORT => REPORT_PORT,
+        other => other.saturating_add(1),
+    };
+    SocketAddr::new(control.ip(), port)
+}
+
 impl XarmMotors {
     /// The arm whose control box has this name or address, at the vendor's ports. Connects
     /// nothing yet.
