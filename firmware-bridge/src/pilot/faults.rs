@@ -289,7 +289,7 @@ fn storm(seed: u64, periods: usize) -> usize {
         lying = lying.saturating_sub(1);
         let pause = if random.random_bool(0.002) { random.random_range(0..3000_u64) } else { 0 };
         rig.now += Duration::from_millis(pause);
-        let slept = pause >= 45; // with the period itself, longer than a gap
+        let slept = pause > 45; // with the period itself, longer than a gap
         let before = rig.state();
         match rig.period() {
             Some(goals) => {
