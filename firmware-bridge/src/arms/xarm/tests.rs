@@ -274,6 +274,21 @@ fn an_error_in_mid_motion_is_told_in_words_and_never_cleared_unasked() {
 }
 
 #[test]
+fn what_was_answered_before_torque_went_on_is_not_held_against_it() {
+    let mut rig = Rig::on();
+    rig.controller.faults(|faults| faults.delay = Duration::from_millis(20));
+    let goals = rig.sensed.position.clone();
+    for _ in 0..5 {
+        rig.motors.command(&goals).unwrap();
+    }
+    rig.controller.with(|cabinet| cabinet.fail(Fault::COLLISION));
+    rig.motors.clear_errors().unwrap();
+    rig.motors.torque(true).unwrap();
+    rig.controller.faults(|faults| faults.delay = Duration::ZERO);
+    rig.drive(0, Duration::from_millis(100)).unwrap();
+}
+
+#[test]
 fn an_emergency_stop_is_told_and_stays_until_it_is_released_and_cleared() {
     let mut rig = Rig::on();
     rig.controller.with(|cabinet| cabinet.press_stop(true));

@@ -66,6 +66,8 @@ impl XarmMotors {
             }
             self.links()?.1.next(age)?;
         }
+        // Whatever was sent before has been answered by now.
+        self.links()?.0.forget();
         self.torque = true;
         Ok(())
     }
