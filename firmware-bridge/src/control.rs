@@ -365,6 +365,12 @@ impl Cycle {
             Request::Torque(on) => self.torque(on, now),
             Request::Input(input) => {
                 let event = if let Input::Event(event) = &input { Some(*event) } else { None };
+                if event == Some(Event::Reset)
+                    && self.connected
+                    && let Err(error) = self.motors.acknowledge()
+                {
+                    let _ = self.tell.try_send(Happening::Trouble(error.to_string()));
+                }
                 self.step(input, now);
                 let after = (self.pilot.state(), self.pilot.counters().refused);
                 let ignored = event.is_some() && before == after;

@@ -440,6 +440,13 @@ impl Motors for XarmMotors {
         Ok(Health { torque: self.torque && state.ready(), ..Health::default() })
     }
 
+    fn acknowledge(&mut self) -> Result<(), MotorsError> {
+        if self.links.is_none() {
+            return Ok(()); // whoever connects anew is told what waits there
+        }
+        self.clear_errors()
+    }
+
     fn when_abandoned(&self) -> &'static str {
         "it runs to the last set-point at up to 180 degrees a second and holds there with torque on: \
          nothing trips, press its emergency stop"
