@@ -24,7 +24,12 @@ const REST: Duration = Duration::from_secs(3);
 struct Lease {
     id: u64,
     holder: String,
+    /// The first period whose state counts: the board is a little behind what was just done.
+    from_tick: u64,
 }
+
+/// Periods that the board may be behind.
+const BEHIND: u64 = 4;
 
 /// Who may move the arm: one at a time. Policies and operators take the same lease.
 #[derive(Debug, Clone)]
@@ -51,8 +56,8 @@ impl Leases {
     /// When somebody else has it, or the arm has no torque.
     pub fn take(&self, holder: &str, steal: bool) -> Result<u64, String> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.state().is_some_and(|state| !is_leased(state)) {
-            *lease = None; // lost by silence, a fault or a stop
+        if lease.as_ref().is_some_and(|lease| self.is_lost(lease)) {
+            *lease = None; // by silence, a fault or an operator
         }
         if let Some(other) = &*lease {
             if !steal {
@@ -68,9 +73,20 @@ impl Leases {
         *lease = None;
         self.event(Event::Leased).map_err(|error| self.why_not_armed(&error))?;
         let id = rand::rng().random_range(1..u64::MAX);
-        *lease = Some(Lease { id, holder: holder.to_owned() });
+        let from_tick = self.ticks() + BEHIND;
+        *lease = Some(Lease { id, holder: holder.to_owned(), from_tick });
         self.board.set_holder(Some(holder.to_owned()));
         Ok(id)
+    }
+
+    fn ticks(&self) -> u64 {
+        self.board.moment().map_or(0, |moment| moment.counters.ticks)
+    }
+
+    fn is_lost(&self, lease: &Lease) -> bool {
+        self.board.moment().is_some_and(|moment| {
+            moment.counters.ticks >= lease.from_tick && !is_leased(moment.state)
+        })
     }
 
     fn state(&self) -> Option<State> {
@@ -113,6 +129,9 @@ impl Leases {
     pub fn check(&self, id: u64) -> Result<(), String> {
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         match &*lease {
+            Some(lease) if lease.id == id && self.is_lost(lease) => {
+                Err("the lease was lost: take it anew".into())
+            }
             Some(lease) if lease.id == id => Ok(()),
             Some(lease) => Err(format!("no lease: {} has it", lease.holder)),
             None => Err("no lease: take it first".into()),
@@ -126,9 +145,6 @@ impl Leases {
     /// When it is not the lease, or was lost.
     pub fn keep(&self, id: u64) -> Result<(), String> {
         self.check(id)?;
-        if self.state().is_some_and(|state| !is_leased(state)) {
-            return Err("the lease was lost: take it anew".into());
-        }
         self.controls.tell(Input::Heartbeat);
         Ok(())
     }
@@ -262,7 +278,8 @@ impl Desk {
         }
         let from = moment.goal_rad.get(..joints).unwrap_or_default();
         let waypoints_rad = resample(from, waypoints, period_secs, self.plan_period_secs);
-        if moment.state == State::Armed {
+        // The board may be a period behind a lease that was just taken.
+        if !moment.state.is_moving() {
             self.episode = self.episode.wrapping_add(1) | 1 << 31;
             self.leases.controls.tell(Input::Episode(self.episode));
             self.leases.event(Event::Start)?;
