@@ -530,4 +530,4 @@ impl Cycle {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

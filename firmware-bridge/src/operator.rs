@@ -324,6 +324,39 @@ fn ease(part: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::tests::Rig;
+    use crate::description::ArmDescription;
+    use crate::hub::Hub;
+
+    #[test]
+    fn fault_08_a_second_operator_gets_no_lease_unless_it_steals_it_at_rest() {
+        let rig = Rig::new();
+        let board = Board::default();
+        let arm = ArmDescription::find("so101").unwrap();
+        let (controls, happenings) = rig.into_parts();
+        let hub = Hub::start(&arm, happenings, &controls.controls(), board.clone(), None, None);
+        let leases = Leases::new(controls.controls(), board.clone());
+        let began = Instant::now();
+        while leases.state() != Some(State::Idle) {
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", leases.state());
+            thread::sleep(Duration::from_millis(5));
+        }
+        let error = leases.take("first", false).unwrap_err();
+        assert_eq!(error, "torque is off: `firmware-bridge torque on` first");
+        leases.controls.ask(Request::Torque(true), PATIENCE).unwrap();
+        let first = leases.take("first", false).unwrap();
+        let error = leases.take("second", false).unwrap_err();
+        assert_eq!(error, "first has the lease: wait, or take it away with --steal");
+        assert_eq!(leases.keep(first), Ok(()));
+        let second = leases.take("second", true).unwrap();
+        assert_eq!(leases.keep(first).unwrap_err(), "no lease: second has it");
+        assert_eq!(leases.keep(second), Ok(()));
+        assert_eq!(board.status().holder.as_deref(), Some("second"));
+        assert_eq!(leases.release(second), Ok(()));
+        assert!(leases.keep(second).is_err());
+        controls.stop();
+        hub.unwrap().finish().unwrap();
+    }
 
     #[test]
     fn waypoints_are_met_on_straight_lines() {
