@@ -14,10 +14,11 @@ waits for the others' turn of the network.
 With `--stand-in` nothing is computed: both wait so many milliseconds instead, as a processor does
 that has another one for its network, and see two frames of two 96 x 64 pictures. All clients
 together ask for `--load` of what that network can, each at times of its own that differ by up to a
-fifth. So the network is the same for both, and what one waits for it, too. What neither server can help, the client's own work and
-the sockets', is in it; "inside" is what lies between a server's having the request and its having
-the answer packed, less the network and the wait for it. Ratios are of each pair of runs; their
-median is printed.
+fifth. So the network is the same for both, and what one waits for it, too.
+
+What neither server can help, the client's own work and the sockets', is in the overhead; "inside"
+is what lies between a server's having the request and its having the answer packed, less the
+network and the wait for it. Ratios are of each pair of runs; their median is printed.
 """
 
 import argparse
