@@ -1,6 +1,7 @@
 //! The command line: one file per verb, or per few that are alike.
 
 mod arm;
+mod calibrate;
 mod doctor;
 mod drive;
 mod emulate;
@@ -43,6 +44,8 @@ pub enum Verb {
     Verify(verify::VerifyArgs),
     /// Look at everything between this machine and an arm, and say what to fix.
     Doctor(doctor::DoctorArgs),
+    /// Find each joint's middle and ends, with a person who moves the arm by hand.
+    Calibrate(calibrate::CalibrateArgs),
     /// Stand for an arm: its own side of the wire, so that everything can be tried without one.
     Emulate(emulate::EmulateArgs),
     /// End a running bridge; the arm comes to rest first.
@@ -66,6 +69,7 @@ pub fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Home(args) => operate::home(args),
         Verb::Verify(args) => verify::verify(args),
         Verb::Doctor(args) => doctor::doctor(args),
+        Verb::Calibrate(args) => calibrate::calibrate(args),
         Verb::Emulate(args) => emulate::emulate(args),
         Verb::Shutdown(endpoint) => operate::shutdown(endpoint),
     }
