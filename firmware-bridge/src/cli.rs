@@ -5,9 +5,14 @@ mod calibrate;
 mod doctor;
 mod drive;
 mod emulate;
+mod lease;
 mod operate;
+mod replay;
 mod run;
 mod screen;
+mod teleop;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 use std::process::ExitCode;
@@ -40,6 +45,10 @@ pub enum Verb {
     Goto(operate::GotoArgs),
     /// Move every joint to zero, within every limit.
     Home(operate::HomeArgs),
+    /// Drive an arm with another one, moved by hand, and record both.
+    TeleopRecord(teleop::TeleopArgs),
+    /// Play the actions of a recorded episode, within every limit.
+    Replay(replay::ReplayArgs),
     /// Play a journal again and say whether it leads to the same set-points.
     Verify(verify::VerifyArgs),
     /// Look at everything between this machine and an arm, and say what to fix.
@@ -67,6 +76,8 @@ pub fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Torque(args) => operate::torque(args),
         Verb::Goto(args) => operate::goto(args),
         Verb::Home(args) => operate::home(args),
+        Verb::TeleopRecord(args) => teleop::teleop(args),
+        Verb::Replay(args) => replay::replay(args),
         Verb::Verify(args) => verify::verify(args),
         Verb::Doctor(args) => doctor::doctor(args),
         Verb::Calibrate(args) => calibrate::calibrate(args),
