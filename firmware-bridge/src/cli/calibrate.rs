@@ -283,7 +283,7 @@ impl<W: Write> Person for Terminal<W> {
             }
             Err(RecvTimeoutError::Timeout) => Ok(false),
             Err(RecvTimeoutError::Disconnected) => {
-                bail!("the input ended before Enter was pressed: nothing is calibrated")
+                bail!("the input ended before Enter was pressed: no file is written, begin anew")
             }
         }
     }
@@ -300,7 +300,8 @@ fn page(spans: &[Span]) -> String {
             false => "",
         };
         // The spaces wipe out what stood there before.
-        page.push_str(&format!("{name:width$} {min:>6} {now:>6} {max:>6}  {note:<17}\n"));
+        let row = format!("{name:width$} {min:>6} {now:>6} {max:>6}  {note:<17}\n");
+        page += &row;
     }
     page
 }

@@ -70,15 +70,15 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let Some((course, furthest)) = replay_until(args, &stop)? else {
         return Ok(ExitCode::from(1));
     };
-    writeln!(
-        io::stdout(),
-        "played {} actions in {:.1} s; furthest from its action was {} with {:.3} rad, after {:.1} s",
-        course.poses.len(),
-        course.secs() / args.speed,
-        furthest.joint,
-        furthest.off_rad,
-        furthest.at_secs / args.speed,
-    )?;
+    let far = if furthest.joint.is_empty() {
+        "every joint was where its action was".to_owned()
+    } else {
+        let Furthest { off_rad, joint, at_secs } = &furthest;
+        let at_secs = at_secs / args.speed;
+        format!("furthest from its action was {joint}, {off_rad:.3} rad, after {at_secs:.1} s")
+    };
+    let secs = course.secs() / args.speed;
+    writeln!(io::stdout(), "played {} actions in {secs:.1} s; {far}", course.poses.len())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -142,7 +142,9 @@ impl Course {
             poses.push(pose);
         }
         let first = *times.first().context("the episode has no steps")?;
-        times.iter_mut().for_each(|time| *time -= first);
+        for time in &mut times {
+            *time -= first;
+        }
         Ok(Self { times, poses })
     }
 
