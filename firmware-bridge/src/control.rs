@@ -282,18 +282,21 @@ impl Controls {
     }
 }
 
-/// Asks for real-time scheduling of this thread and for locked memory.
-pub fn grant() -> Granted {
+/// Asks for real-time scheduling of this thread; whether it was granted.
+pub fn raise_priority() -> bool {
     use thread_priority::{
         RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
         set_thread_priority_and_policy, thread_native_id,
     };
     let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let level = 50_u8.try_into().map(ThreadPriority::Crossplatform);
-    let priority = level
-        .is_ok_and(|level| set_thread_priority_and_policy(thread_native_id(), level, fifo).is_ok());
+    level.is_ok_and(|level| set_thread_priority_and_policy(thread_native_id(), level, fifo).is_ok())
+}
+
+/// Asks for real-time scheduling of this thread and for the process's memory to stay in place.
+pub fn grant() -> Granted {
     let all = rustix::mm::MlockAllFlags::CURRENT | rustix::mm::MlockAllFlags::FUTURE;
-    Granted { priority, memory: rustix::mm::mlockall(all).is_ok() }
+    Granted { priority: raise_priority(), memory: rustix::mm::mlockall(all).is_ok() }
 }
 
 struct Cycle {
@@ -362,6 +365,12 @@ impl Cycle {
             Request::Torque(on) => self.torque(on, now),
             Request::Input(input) => {
                 let event = if let Input::Event(event) = &input { Some(*event) } else { None };
+                if event == Some(Event::Reset)
+                    && self.connected
+                    && let Err(error) = self.motors.acknowledge()
+                {
+                    let _ = self.tell.try_send(Happening::Trouble(error.to_string()));
+                }
                 self.step(input, now);
                 let after = (self.pilot.state(), self.pilot.counters().refused);
                 let ignored = event.is_some() && before == after;
@@ -521,4 +530,4 @@ impl Cycle {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -100,7 +100,7 @@ pub fn robot_spec(
 }
 
 /// What a driver needs of the bridge.
-pub struct Wheel {
+pub struct Wheel<'a> {
     /// The way to the control thread.
     pub controls: Controls,
     /// What it says.
@@ -109,6 +109,8 @@ pub struct Wheel {
     pub leases: Leases,
     /// Seconds between two waypoints of a plan: the policy's period.
     pub plan_period_secs: f64,
+    /// Set from outside to stop.
+    pub stop: &'a AtomicBool,
 }
 
 /// A policy at the wheel.
@@ -116,14 +118,12 @@ pub struct Driver<'a> {
     arm: &'a ArmDescription,
     scales: Vec<JointScales>,
     spec: RobotSpec,
-    wheel: Wheel,
+    wheel: Wheel<'a>,
     link: Link,
     controller: Controller,
     eyes: Box<dyn Eyes>,
     /// Where it is written down.
     pub recorder: Option<Recorder>,
-    /// Set from outside to stop.
-    stop: &'a AtomicBool,
     plans: u64,
 }
 
@@ -137,15 +137,14 @@ impl<'a> Driver<'a> {
         arm: &'a ArmDescription,
         scales: Vec<JointScales>,
         spec: RobotSpec,
-        wheel: Wheel,
+        wheel: Wheel<'a>,
         link: Link,
         eyes: Box<dyn Eyes>,
         config: ControlConfig,
-        stop: &'a AtomicBool,
     ) -> Result<Self, DriverError> {
         let controller = Controller::new(spec.clone(), from_spec(&spec), config)?;
         let recorder = None;
-        Ok(Self { arm, scales, spec, wheel, link, controller, eyes, recorder, stop, plans: 0 })
+        Ok(Self { arm, scales, spec, wheel, link, controller, eyes, recorder, plans: 0 })
     }
 
     /// What talks to the policy, for its counters.
@@ -215,7 +214,7 @@ impl<'a> Driver<'a> {
     }
 
     fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.wheel.controls.is_shutting_down()
+        self.wheel.stop.load(Ordering::Relaxed) || self.wheel.controls.is_shutting_down()
     }
 
     fn moment(&self) -> Result<Moment, DriverError> {

@@ -197,9 +197,10 @@ impl State {
     /// What the arm may do in this state.
     pub fn motion(self) -> Motion {
         match self {
-            Self::Disconnected | Self::Idle => Motion::Nothing,
             // Goals are never written blindly into a joint that has forgotten its limits.
-            Self::Fault(Cause::HungUp | Cause::Restarted | Cause::Gate) => Motion::Nothing,
+            Self::Disconnected
+            | Self::Idle
+            | Self::Fault(Cause::HungUp | Cause::Restarted | Cause::Gate) => Motion::Nothing,
             Self::Running { .. } => Motion::Play,
             _ => Motion::Rest,
         }

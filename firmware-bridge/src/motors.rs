@@ -179,6 +179,16 @@ pub trait Motors: Send {
     /// When the joint is silent, reports an alarm or has restarted by itself.
     fn examine(&mut self, joint: usize) -> Result<Health, MotorsError>;
 
+    /// An operator acknowledged a fault or an emergency stop: clears what the arm's own controller
+    /// keeps of it, where it keeps anything and may be told so. Nothing moves by that.
+    ///
+    /// # Errors
+    ///
+    /// When the cause is still there.
+    fn acknowledge(&mut self) -> Result<(), MotorsError> {
+        Ok(())
+    }
+
     /// What the arm does by itself when this process dies, in one sentence for an operator.
     fn when_abandoned(&self) -> &'static str;
 }

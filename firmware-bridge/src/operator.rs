@@ -26,7 +26,12 @@ const REST: Duration = Duration::from_secs(3);
 struct Lease {
     id: u64,
     holder: String,
+    /// The first period whose state counts: the board is a little behind what was just done.
+    from_tick: u64,
 }
+
+/// Periods that the board may be behind.
+const BEHIND: u64 = 4;
 
 /// Who may move the arm: one at a time. Policies and operators take the same lease.
 #[derive(Debug, Clone)]
@@ -53,8 +58,8 @@ impl Leases {
     /// When somebody else has it, or the arm has no torque.
     pub fn take(&self, holder: &str, steal: bool) -> Result<u64, String> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.state().is_some_and(|state| !is_leased(state)) {
-            *lease = None; // lost by silence, a fault or a stop
+        if lease.as_ref().is_some_and(|lease| self.is_lost(lease)) {
+            *lease = None; // by silence, a fault or an operator
         }
         if let Some(other) = &*lease {
             if !steal {
@@ -75,9 +80,20 @@ impl Leases {
             thread::sleep(Duration::from_millis(1));
         }
         let id = rand::rng().random_range(1..u64::MAX);
-        *lease = Some(Lease { id, holder: holder.to_owned() });
+        let from_tick = self.ticks() + BEHIND;
+        *lease = Some(Lease { id, holder: holder.to_owned(), from_tick });
         self.board.set_holder(Some(holder.to_owned()));
         Ok(id)
+    }
+
+    fn ticks(&self) -> u64 {
+        self.board.moment().map_or(0, |moment| moment.counters.ticks)
+    }
+
+    fn is_lost(&self, lease: &Lease) -> bool {
+        self.board.moment().is_some_and(|moment| {
+            moment.counters.ticks >= lease.from_tick && !is_leased(moment.state)
+        })
     }
 
     fn state(&self) -> Option<State> {
@@ -120,6 +136,9 @@ impl Leases {
     pub fn check(&self, id: u64) -> Result<(), String> {
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         match &*lease {
+            Some(lease) if lease.id == id && self.is_lost(lease) => {
+                Err("the lease was lost: take it anew".into())
+            }
             Some(lease) if lease.id == id => Ok(()),
             Some(lease) => Err(format!("no lease: {} has it", lease.holder)),
             None => Err("no lease: take it first".into()),
@@ -133,9 +152,6 @@ impl Leases {
     /// When it is not the lease, or was lost.
     pub fn keep(&self, id: u64) -> Result<(), String> {
         self.check(id)?;
-        if self.state().is_some_and(|state| !is_leased(state)) {
-            return Err("the lease was lost: take it anew".into());
-        }
         self.controls.tell(Input::Heartbeat);
         Ok(())
     }
@@ -269,7 +285,8 @@ impl Desk {
         }
         let from = moment.goal_rad.get(..joints).unwrap_or_default();
         let waypoints_rad = resample(from, waypoints, period_secs, self.plan_period_secs);
-        if moment.state == State::Armed {
+        // The board may be a period behind a lease that was just taken.
+        if !moment.state.is_moving() {
             self.episode = self.episode.wrapping_add(1) | 1 << 31;
             self.leases.controls.tell(Input::Episode(self.episode));
             self.leases.event(Event::Start)?;
@@ -314,6 +331,39 @@ fn ease(part: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::tests::Rig;
+    use crate::description::ArmDescription;
+    use crate::hub::Hub;
+
+    #[test]
+    fn fault_08_a_second_operator_gets_no_lease_unless_it_steals_it_at_rest() {
+        let rig = Rig::new();
+        let board = Board::default();
+        let arm = ArmDescription::find("so101").unwrap();
+        let (controls, happenings) = rig.into_parts();
+        let hub = Hub::start(&arm, happenings, &controls.controls(), board.clone(), None, None);
+        let leases = Leases::new(controls.controls(), board.clone());
+        let began = Instant::now();
+        while leases.state() != Some(State::Idle) {
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", leases.state());
+            thread::sleep(Duration::from_millis(5));
+        }
+        let error = leases.take("first", false).unwrap_err();
+        assert_eq!(error, "torque is off: `firmware-bridge torque on` first");
+        leases.controls.ask(Request::Torque(true), PATIENCE).unwrap();
+        let first = leases.take("first", false).unwrap();
+        let error = leases.take("second", false).unwrap_err();
+        assert_eq!(error, "first has the lease: wait, or take it away with --steal");
+        assert_eq!(leases.keep(first), Ok(()));
+        let second = leases.take("second", true).unwrap();
+        assert_eq!(leases.keep(first).unwrap_err(), "no lease: second has it");
+        assert_eq!(leases.keep(second), Ok(()));
+        assert_eq!(board.status().holder.as_deref(), Some("second"));
+        assert_eq!(leases.release(second), Ok(()));
+        assert!(leases.keep(second).is_err());
+        controls.stop();
+        hub.unwrap().finish().unwrap();
+    }
 
     #[test]
     fn waypoints_are_met_on_straight_lines() {

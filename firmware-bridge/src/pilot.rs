@@ -81,6 +81,8 @@ pub struct Pilot {
     workspace: Option<(Chain, Workspace)>,
     state: State,
     torque: bool,
+    /// Whether nothing was sent in the last period.
+    silent: bool,
     measured: Vec<f64>,
     velocity: Vec<f64>,
     sensed_at: Option<Duration>,
@@ -135,6 +137,7 @@ impl Pilot {
             workspace: chain.zip(arm.workspace),
             state: State::Disconnected,
             torque: false,
+            silent: true,
             measured: vec![0.0; joints],
             velocity: vec![0.0; joints],
             sensed_at: None,
@@ -196,12 +199,13 @@ impl Pilot {
             self.path.clear();
         }
         match event {
-            Event::TorqueOn if state == State::Ready => self.torque = true,
+            Event::TorqueOn if state == State::Ready => (self.torque, self.silent) = (true, false),
             // Said only after the motors did it, which they do at rest alone.
             Event::TorqueOff => self.torque = false,
             Event::Leased | Event::Start => self.heard = now,
+            // Nobody vouches for torque from here on, whatever the motors have.
+            Event::Reset if state == State::Disconnected => self.torque = false,
             Event::Connected if state == State::Idle => {
-                self.torque = false;
                 self.misses = 0;
                 self.sensed_at = None;
             }
@@ -364,6 +368,7 @@ impl Pilot {
             }
         }
         let goals = if self.torque { self.set_points(now) } else { None };
+        self.silent = goals.is_none();
         Output { state: self.state, goals }
     }
 
@@ -391,6 +396,10 @@ impl Pilot {
     fn set_points(&mut self, now: Duration) -> Option<[i32; MAX_JOINTS]> {
         let motion = self.state.motion();
         if motion == Motion::Nothing {
+            return None;
+        }
+        // Where nothing was sent for a period, the arm stands, and set-points begin anew there.
+        if self.silent && self.anchor().is_err() {
             return None;
         }
         // The trajectory takes a target for the end of the period that now begins.

@@ -9,20 +9,21 @@ ten times a second, in the native dialect, while one attack after the other goes
 - silent: connections that say nothing, as many as told;
 - greeters: clients that only ever say hello, each on a connection of its own;
 - flood: damaged messages as fast as they are taken;
-- oversize: frames just below and far above what a message may have;
+- oversize: frames just below what the server says it takes, of 15 MB and of 40 MB;
 - slow readers: clients that ask and never read what they are answered.
 
-Prints the honest client's p50 and p99 of everything but the network, before and during each, and
-by how much the server's resident memory grew.
+Each attack is a process of its own. Prints the honest client's p50 and p99 of everything but the
+network, before and during each, the latter as a multiple of what it is beside nobody, and by how
+much the server's resident memory grew.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import socket as plain
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -65,7 +66,8 @@ class Native:
 
     def hello(self) -> None:
         self.send("hello", client="bench")
-        self.session = self.receive()["session"]
+        welcome = self.receive()
+        self.session, self.max_bytes = welcome["session"], welcome["max_bytes"]
 
     def ask(self, arrays) -> None:
         self.seq += 1
@@ -94,7 +96,7 @@ def honest(client: Native, seconds: float) -> list:
     return took
 
 
-def silent(endpoint: str, count: int, stop: threading.Event) -> None:
+def silent(endpoint: str, count: int, stop, reached) -> None:
     host, port = endpoint.removeprefix("tcp://").rsplit(":", 1)
     connections = []
     for _ in range(count):
@@ -104,13 +106,13 @@ def silent(endpoint: str, count: int, stop: threading.Event) -> None:
             break
         if stop.is_set():
             break
-    silent.reached = len(connections)
+    reached.value = len(connections)
     stop.wait()
     for connection in connections:
         connection.close()
 
 
-def greeters(endpoint: str, _: int, stop: threading.Event) -> None:
+def greeters(endpoint: str, _: int, stop, reached) -> None:
     context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 4000)
     clients = []
@@ -118,12 +120,13 @@ def greeters(endpoint: str, _: int, stop: threading.Event) -> None:
         if len(clients) < 1000:
             clients.append(Native(endpoint, context))
             clients[-1].send("hello", client="greeter")
+            reached.value = len(clients)
         else:
             time.sleep(0.05)
     context.destroy(linger=0)
 
 
-def flood(endpoint: str, _: int, stop: threading.Event) -> None:
+def flood(endpoint: str, _: int, stop, __) -> None:
     rng, context = np.random.default_rng(1), zmq.Context()
     client = Native(endpoint, context)
     whole = msgpack.packb({"v": 1, "t": "infer", "session": bytes(16), "seq": 1, "arrays": []})
@@ -138,18 +141,23 @@ def flood(endpoint: str, _: int, stop: threading.Event) -> None:
     context.destroy(linger=0)
 
 
-def oversize(endpoint: str, _: int, stop: threading.Event) -> None:
-    sizes, context, turn = [15 << 20, 40 << 20], zmq.Context(), 0
+def oversize(endpoint: str, _: int, stop, __) -> None:
+    context, turn = zmq.Context(), 0
+    asker = Native(endpoint, context)
+    asker.hello()
+    sizes = [asker.max_bytes - 1, 15 << 20, 40 << 20]
+    asker.send("goodbye", session=asker.session)
+    asker.receive()
     while not stop.is_set():
         client = Native(endpoint, context)
-        client.socket.send_multipart([b"", b"\x80", bytes(sizes[turn % 2])])
+        client.socket.send_multipart([b"", b"\x80", bytes(sizes[turn % len(sizes)])])
         turn += 1
         stop.wait(0.1)
         client.socket.close()
     context.destroy(linger=0)
 
 
-def slow_readers(endpoint: str, _: int, stop: threading.Event) -> None:
+def slow_readers(endpoint: str, _: int, stop, __) -> None:
     context, arrays, clients = zmq.Context(), observation(), []
     for _ in range(8):
         client = Native(endpoint, context)
@@ -163,6 +171,10 @@ def slow_readers(endpoint: str, _: int, stop: threading.Event) -> None:
             client.ask(arrays)
         stop.wait(0.5)
     context.destroy(linger=0)
+
+
+def nobody(*_) -> None:
+    """No attack."""
 
 
 def main() -> None:
@@ -186,22 +198,24 @@ def main() -> None:
         client.hello()  # strangers may take all places but those of clients that are at work
         honest(client, 3)
         for attack in [None, silent, greeters, flood, oversize, slow_readers]:
-            before, stop = resident_mb(server.pid), threading.Event()
-            name = attack.__name__ if attack else "nobody"
-            thread = threading.Thread(target=attack or (lambda *_: None), args=(endpoint, args.connections, stop))
-            thread.start()
+            before, stop = resident_mb(server.pid), multiprocessing.Event()
+            name, reached = attack.__name__ if attack else "nobody", multiprocessing.Value("Q", 0)
+            words = (endpoint, args.connections, stop, reached)
+            attacker = multiprocessing.Process(target=attack or nobody, args=words)
+            attacker.start()
             time.sleep(1)
             took = honest(client, args.seconds)
             peak = resident_mb(server.pid)
             stop.set()
-            thread.join()
+            attacker.join()
             assert server.poll() is None, f"the server is gone after {name}"
             p50, p99 = np.percentile(took, [50, 99])
-            rows[name] = {"p50_ms": p50, "p99_ms": p99, "grew_mb": peak - before, "answers": len(took)}
-            reached = f", {silent.reached} connections" if attack is silent else ""
+            times = p99 / rows.get("nobody", {"p99_ms": p99})["p99_ms"]
+            rows[name] = {"p50_ms": p50, "p99_ms": p99, "times": times, "grew_mb": peak - before, "answers": len(took)}
+            connections = f", {reached.value} connections" if reached.value else ""
             print(
-                f"{name:<13} p50 {p50:6.2f} ms  p99 {p99:6.2f} ms  memory {before:6.1f} to {peak:6.1f} MB, "
-                f"{len(took)} answers{reached}",
+                f"{name:<13} p50 {p50:6.2f} ms  p99 {p99:6.2f} ms, {times:4.1f} times  memory {before:6.1f} to "
+                f"{peak:6.1f} MB, {len(took)} answers{connections}",
                 flush=True,
             )
         server.kill()

@@ -2,16 +2,23 @@
 """What a policy server takes beside the network: ours, and one as GR00T's is, in Python.
 
     python tests/bench/serve_overhead.py [--requests 1000] [--clients 1]
+    python tests/bench/serve_overhead.py --clients 8 --stand-in 3 [--load 0.5]
 
 Needs the packages of tests/judges/requirements-heavy.txt, and pyzmq and msgpack-numpy. Starts our
 example `untrained` (Hansen's ConvNet, two views of 224 x 224 x 3) and a REP server that does the
 same work with msgpack-numpy and the same network in PyTorch. The same client asks both in turn, in
 GR00T's dialect; one client back to back, several at 10 Hz each, as robots do. Overhead is the round
 trip less the time that the server says its network took; of several clients it also has what each
-waits for the others' turn of the network. What neither server can help, the client's own work and
-the sockets', is in it; "inside" is what lies between a server's having the request and its having
-the answer packed, less the network and the wait for it. Ratios are of each pair of runs; their
-median is printed.
+waits for the others' turn of the network.
+
+With `--stand-in` nothing is computed: both wait so many milliseconds instead, as a processor does
+that has another one for its network, and see two frames of two 96 x 64 pictures. All clients
+together ask for `--load` of what that network can, each at times of its own that differ by up to a
+fifth. So the network is the same for both, and what one waits for it, too.
+
+What neither server can help, the client's own work and the sockets', is in the overhead; "inside"
+is what lies between a server's having the request and its having the answer packed, less the
+network and the wait for it. Ratios are of each pair of runs; their median is printed.
 """
 
 import argparse
@@ -30,13 +37,13 @@ import numpy as np
 import zmq
 
 ROOT = Path(__file__).resolve().parents[2]
-SIDE, JOINTS, HORIZON, RATE = 224, 7, 8, 10
+SIDE, JOINTS, HORIZON, RATE, JITTER = 224, 7, 8, 10, 0.2
 VIEWS = ["front", "wrist"]
 INSIDE = ["decode", "preprocess", "encode"]
 
 
-def serve_python() -> None:
-    """A server that works as `gr00t.policy.server_client.PolicyServer` does."""
+def pytorch():
+    """Hansen's ConvNet, as a function from an observation to a chunk and what it took."""
     import torch
 
     torch.manual_seed(0)
@@ -55,6 +62,7 @@ def serve_python() -> None:
     )
     mean, std = torch.zeros(JOINTS), torch.ones(JOINTS)
 
+    @torch.inference_mode()
     def get_action(observation):
         video, state = observation["video"], observation["state"]["state"]
         for name in VIEWS:
@@ -69,38 +77,67 @@ def serve_python() -> None:
         infer = time.perf_counter() - began
         return [{"action": (actions * std + mean).numpy()}, {"timings_ms": {"infer": infer * 1e3}}]
 
+    return get_action
+
+
+def waiting(millis: float):
+    """The same for a network that is somewhere else."""
+
+    def get_action(observation):
+        video, state = observation["video"], observation["state"]
+        for name in VIEWS:
+            assert video[name].dtype == np.uint8 and video[name].shape == (1, 2, 64, 96, 3)
+        for name, dim in [("arm", 2), ("gripper", 1)]:
+            assert state[name].dtype == np.float32 and state[name].shape == (1, 2, dim)
+        began = time.perf_counter()
+        time.sleep(millis / 1e3)
+        infer = time.perf_counter() - began
+        actions = {name: np.repeat(state[name][:, -1:], HORIZON, 1) for name in state}
+        return [actions, {"timings_ms": {"infer": infer * 1e3}}]
+
+    return get_action
+
+
+def observation(stand_in: bool, rng) -> dict:
+    shape = (1, 2, 64, 96, 3) if stand_in else (1, 1, SIDE, SIDE, 3)
+    video = {name: rng.integers(0, 256, shape, np.uint8) for name in VIEWS}
+    state = {"arm": (1, 2, 2), "gripper": (1, 2, 1)} if stand_in else {"state": (1, 1, JOINTS)}
+    return {"video": video, "state": {name: np.zeros(shape, np.float32) for name, shape in state.items()}}
+
+
+def serve_python(stand_in: float | None) -> None:
+    """A server that works as `gr00t.policy.server_client.PolicyServer` does."""
+    get_action = waiting(stand_in) if stand_in else pytorch()
     socket = zmq.Context().socket(zmq.REP)
     port = socket.bind_to_random_port("tcp://127.0.0.1")
-    blank = {name: np.zeros((1, 1, SIDE, SIDE, 3), np.uint8) for name in VIEWS}
-    with torch.inference_mode():
-        for _ in range(20):
-            get_action({"video": blank, "state": {"state": np.zeros((1, 1, JOINTS), np.float32)}})
-        print(f"tcp://127.0.0.1:{port}", flush=True)
-        while True:
-            message = socket.recv()
-            began = time.perf_counter()
-            request = msgpack.unpackb(message, object_hook=msgpack_numpy.decode)
-            answer = get_action(request["data"]["observation"])
-            msgpack.packb(answer, default=msgpack_numpy.encode)
-            timings = answer[1]["timings_ms"]
-            timings["inside"] = (time.perf_counter() - began) * 1e3 - timings["infer"]
-            socket.send(msgpack.packb(answer, default=msgpack_numpy.encode))
+    seen = observation(bool(stand_in), np.random.default_rng(0))
+    for _ in range(20):
+        get_action(seen)
+    print(f"tcp://127.0.0.1:{port}", flush=True)
+    while True:
+        message = socket.recv()
+        began = time.perf_counter()
+        request = msgpack.unpackb(message, object_hook=msgpack_numpy.decode)
+        answer = get_action(request["data"]["observation"])
+        msgpack.packb(answer, default=msgpack_numpy.encode)
+        timings = answer[1]["timings_ms"]
+        timings["inside"] = (time.perf_counter() - began) * 1e3 - timings["infer"]
+        socket.send(msgpack.packb(answer, default=msgpack_numpy.encode))
 
 
-def client(endpoint: str, requests: int, rate: float, seed: int, results) -> None:
+def client(endpoint: str, stand_in: bool, requests: int, rate: float, seed: int, results) -> None:
     rng = np.random.default_rng(seed)
     socket = zmq.Context().socket(zmq.REQ)
     socket.setsockopt(zmq.RCVTIMEO, 60_000)
     socket.connect(endpoint)
-    video = {name: rng.integers(0, 256, (1, 1, SIDE, SIDE, 3), np.uint8) for name in VIEWS}
-    observation = {"video": video, "state": {"state": np.zeros((1, 1, JOINTS), np.float32)}}
-    request = {"endpoint": "get_action", "data": {"observation": observation, "options": None}}
+    data = {"observation": observation(stand_in, rng), "options": None}
+    request = {"endpoint": "get_action", "data": data}
     packed = msgpack.packb(request, default=msgpack_numpy.encode)
-    overheads, insides, next_at = [], [], time.perf_counter() + rng.uniform(0, 0.1)
+    overheads, insides, next_at = [], [], time.perf_counter() + rng.uniform(0, 1 / (rate or RATE))
     for step in range(requests + 20):
         if rate:
             time.sleep(max(0.0, next_at - time.perf_counter()))
-            next_at += 1 / rate
+            next_at += rng.uniform(1 - JITTER, 1 + JITTER) / rate
         began = time.perf_counter()
         socket.send(packed)
         answer = socket.recv()
@@ -113,16 +150,14 @@ def client(endpoint: str, requests: int, rate: float, seed: int, results) -> Non
     results.put((overheads, insides))
 
 
-def measure(command: list, clients: int, requests: int) -> dict:
-    """p50 and p99 of the overhead in milliseconds."""
+def measure(command: list, stand_in: bool, clients: int, requests: int, rate: float) -> dict:
+    """p50 and p99 of the overhead in milliseconds; each client asks at that rate, 0 is back to back."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as server:
         endpoint = server.stdout.readline().strip()
-        results, rate = multiprocessing.Queue(), RATE if clients > 1 else 0
-        each = requests // clients
-        all_of = [
-            multiprocessing.Process(target=client, args=(endpoint, each, rate, seed, results)) for seed in range(clients)
-        ]
+        results, each = multiprocessing.Queue(), requests // clients
+        words = [(endpoint, stand_in, each, rate, seed, results) for seed in range(clients)]
+        all_of = [multiprocessing.Process(target=client, args=its_own) for its_own in words]
         for process in all_of:
             process.start()
         got = [results.get(timeout=300) for _ in all_of]
@@ -139,20 +174,33 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--clients", type=int, nargs="+", default=[1])
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--stand-in", type=float, metavar="MS", help="wait so long instead of a network")
+    parser.add_argument("--load", type=float, default=0.5, help="share of what the stand-in can (0.5)")
     parser.add_argument("--python-server", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.python_server:
-        serve_python()
+        serve_python(args.stand_in)
         return
-    build = ["cargo", "build", "--quiet", "--release", "--locked", "-p", "engraft-serve", "--example", "untrained"]
-    subprocess.run(build, cwd=ROOT, check=True)
+    build = ["cargo", "build", "--quiet", "--release", "--locked", "-p", "engraft-serve", "--examples"]
+    if "EXAMPLES" not in os.environ:
+        subprocess.run(build, cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    ours = [str(target / "release/examples/untrained"), "tcp://127.0.0.1:*", str(SIDE)]
+    examples = Path(os.environ.get("EXAMPLES", target / "release/examples"))
+    ours = [str(examples / "untrained"), "tcp://127.0.0.1:*", str(SIDE)]
     theirs = [sys.executable, __file__, "--python-server"]
+    if args.stand_in:
+        millis = str(args.stand_in)
+        ours = [str(examples / "stand_in"), "tcp://127.0.0.1:*", "rgb", "forward", millis]
+        theirs += ["--stand-in", millis]
     report = {}
     for clients in args.clients:
+        rate = RATE if clients > 1 else 0
+        if args.stand_in:
+            rate = args.load * 1e3 / args.stand_in / clients
+            print(f"{clients} client(s) at {rate:.1f} requests a second each", flush=True)
         pairs = [
-            (measure(ours, clients, args.requests), measure(theirs, clients, args.requests)) for _ in range(args.pairs)
+            [measure(command, bool(args.stand_in), clients, args.requests, rate) for command in (ours, theirs)]
+            for _ in range(args.pairs)
         ]
         for part in pairs[0][0]:
             ratio = statistics.median(b[part] / a[part] for a, b in pairs)

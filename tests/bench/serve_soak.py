@@ -69,9 +69,11 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=48)
     args = parser.parse_args()
     build = ["cargo", "build", "--quiet", "--release", "--locked", "-p", "engraft-serve", "--example", "untrained"]
-    subprocess.run(build, cwd=ROOT, check=True)
+    if "EXAMPLES" not in os.environ:
+        subprocess.run(build, cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    command = [str(target / "release/examples/untrained"), "tcp://127.0.0.1:*", str(args.side)]
+    examples = Path(os.environ.get("EXAMPLES", target / "release/examples"))
+    command = [str(examples / "untrained"), "tcp://127.0.0.1:*", str(args.side)]
     with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         endpoint = server.stdout.readline().strip()
         count, stop = multiprocessing.Value("Q", 0), multiprocessing.Event()

@@ -4,12 +4,13 @@
 //!
 //! ```text
 //! cargo run -p engraft-serve --example stand_in -- tcp://127.0.0.1:5555 [rgb] [kill] [token WORD]
-//!     [openpi HOST:PORT] [curve SECRET CLIENTS] [reload]
+//!     [openpi HOST:PORT] [curve SECRET CLIENTS] [reload] [forward MILLIS]
 //! ```
 //!
 //! With `rgb` no view has depth, and clients of other stacks find an `arm` and a `gripper`; with
 //! `kill` GR00T's may stop it; with `curve` it takes its secret key and its clients' public ones
-//! from files; with `reload` it can be read anew, and then has another hash each time. Prints where it listens and serves until its standard input ends.
+//! from files; with `reload` it can be read anew, and then has another hash each time; `forward` is
+//! how long it takes to answer (20). Prints where it listens and serves until its standard input ends.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -27,6 +28,8 @@ const HORIZON: usize = 8;
 #[derive(Clone)]
 struct StandIn {
     depth: bool,
+    /// Milliseconds that an answer takes.
+    forward: f64,
     /// Times that it was read anew.
     age: usize,
 }
@@ -51,7 +54,7 @@ impl Predictor for StandIn {
     }
 
     fn predict(&mut self, stack: &[Observation], _: bool) -> Result<Prediction, PredictError> {
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_secs_f64(self.forward / 1e3));
         let newest = stack.last().ok_or_else(|| PredictError("the stack is empty".into()))?;
         let values = newest.proprio.repeat(HORIZON);
         let chunk = ActionChunk::new(HORIZON, newest.proprio.len(), values);
@@ -63,7 +66,8 @@ impl Predictor for StandIn {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let endpoint = arguments.next().unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
-    let (mut config, mut stand_in) = (ServerConfig::at(endpoint), StandIn { depth: true, age: 0 });
+    let mut config = ServerConfig::at(endpoint);
+    let mut stand_in = StandIn { depth: true, forward: 20.0, age: 0 };
     let mut reload = false;
     while let Some(word) = arguments.next() {
         match &*word {
@@ -74,13 +78,14 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let (own, clients) = (path()?, path()?);
                 config.access = Access::Curve(ServerKeys::read(own.as_ref(), clients.as_ref())?);
             }
+            "forward" => stand_in.forward = arguments.next().ok_or("how long?")?.parse()?,
             "kill" => config.allow_kill = true,
             "openpi" => config.openpi = Some(arguments.next().ok_or("where?")?),
             "token" => config.token = Some(Token::new(arguments.next().ok_or("which token?")?)),
             _ => {
                 return Err(format!(
-                    "`{word}`: expected rgb, kill, reload, openpi HOST:PORT, token WORD or \
-                     curve SECRET CLIENTS"
+                    "`{word}`: expected rgb, kill, reload, openpi HOST:PORT, token WORD, \
+                     forward MILLIS or curve SECRET CLIENTS"
                 )
                 .into());
             }

@@ -54,6 +54,9 @@ pub struct OperatorDesk {
 #[derive(Debug)]
 pub struct Operator(Vec<Vec<u8>>);
 
+/// A verb, or what came instead of one, and who asked.
+pub type Asked = (Operator, Result<Verb, WireError>);
+
 impl OperatorDesk {
     /// Listens; port `*` picks a free one.
     ///
@@ -77,10 +80,7 @@ impl OperatorDesk {
     /// # Errors
     ///
     /// When ZeroMQ fails.
-    pub fn receive(
-        &self,
-        timeout: Duration,
-    ) -> Result<Option<(Operator, Result<Verb, WireError>)>, SocketError> {
+    pub fn receive(&self, timeout: Duration) -> Result<Option<Asked>, SocketError> {
         self.router.set_rcvtimeo(millis(timeout))?;
         let mut frames = match self.router.recv_multipart(0) {
             Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(None),

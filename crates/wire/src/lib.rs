@@ -27,7 +27,7 @@ mod token;
 mod zap;
 
 pub use curve::{ClientKeys, KeyError, KeyPair, KnownClients, PublicKey, ServerKeys, has_curve};
-pub use desk::{Operator, OperatorDesk, OperatorSocket, Publisher, Subscriber};
+pub use desk::{Asked, Operator, OperatorDesk, OperatorSocket, Publisher, Subscriber};
 pub use endpoint::{SocketError, is_loopback};
 pub use error::WireError;
 pub use keys::{Keys, KeysError, Parts};

@@ -1,7 +1,8 @@
 //! xArm 5, 6 and 7 through their control box.
 //!
 //! Set-points go out without waiting for the answer to the one before, and every answer's state is
-//! looked at: the box reports an error in each. Where the joints are comes from the box's own
+//! looked at: the box reports an error in each. One that comes less than 4 ms after another waits
+//! for the next call, and of those that wait only the last is sent. Where the joints are comes from the box's own
 //! stream. An error is never cleared here without being asked to.
 
 mod link;
@@ -10,7 +11,6 @@ mod tests;
 mod torque;
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::codecs::xarm::{
@@ -62,8 +62,12 @@ pub struct XarmMotors {
     links: Option<(ControlLink, ReportLink)>,
     version: Option<Version>,
     torque: bool,
+    /// Between two set-points.
+    period: Duration,
     /// Before this no set-point may go out.
     next: Instant,
+    /// A set-point that came before that, and when.
+    early: Option<(Request, Instant)>,
 }
 
 impl std::fmt::Debug for XarmMotors {
@@ -162,7 +166,9 @@ impl XarmMotors {
             links: None,
             version: None,
             torque: false,
+            period: Duration::from_secs_f64(arm.period_secs()),
             next: Instant::now(),
+            early: None,
         })
     }
 
@@ -260,6 +266,20 @@ impl XarmMotors {
     ) -> Result<(StateBits, T), MotorsError> {
         let answer = self.links()?.0.ask(request, patience, read);
         self.closing(answer)
+    }
+
+    /// Sends the latest set-point, if one waits and its time has come.
+    fn send_early(&mut self) -> Result<(), MotorsError> {
+        let now = Instant::now();
+        let Some((request, since)) = self.early.filter(|_| now >= self.next) else { return Ok(()) };
+        self.early = None;
+        // What waited longer was forgotten by whoever wanted it.
+        if !self.torque || now - since > self.timings.answer {
+            return Ok(());
+        }
+        self.next = now + Duration::from_secs_f64(1.0 / MAX_SETPOINT_HZ);
+        let sent = self.links()?.0.send(&request);
+        self.closing(sent)
     }
 
     /// Asks for what has no answer but a state.
@@ -371,7 +391,14 @@ impl Motors for XarmMotors {
         if self.torque && !ready {
             return self.check(StateBits(state.0 | StateBits::NOT_READY));
         }
-        if self.torque { self.check(state) } else { Ok(()) }
+        if self.torque {
+            self.check(state)?;
+        }
+        // The set-point of this cycle comes instead, unless there is none any more.
+        if self.early.is_some_and(|(_, since)| since.elapsed() > self.period.mul_f32(1.5)) {
+            self.send_early()?;
+        }
+        Ok(())
     }
 
     fn command(&mut self, goals: &[i32]) -> Result<(), MotorsError> {
@@ -398,11 +425,8 @@ impl Motors for XarmMotors {
         let state = self.closing(looked)?;
         self.check(state)?;
         // More than 250 a second are lost, and it could be the last of them that is.
-        thread::sleep(self.next.saturating_duration_since(Instant::now()));
-        self.next = Instant::now() + Duration::from_secs_f64(1.0 / MAX_SETPOINT_HZ);
-        let request = set_point(goals.iter().copied());
-        let sent = self.links()?.0.send(&request);
-        self.closing(sent)
+        self.early = Some((set_point(goals.iter().copied()), Instant::now()));
+        self.send_early()
     }
 
     fn torque(&mut self, on: bool) -> Result<(), MotorsError> {
@@ -414,6 +438,13 @@ impl Motors for XarmMotors {
         let (state, _) = self.ask(&Request::State, answer, |reply| reply.bytes::<1>())?;
         self.check(state)?;
         Ok(Health { torque: self.torque && state.ready(), ..Health::default() })
+    }
+
+    fn acknowledge(&mut self) -> Result<(), MotorsError> {
+        if self.links.is_none() {
+            return Ok(()); // whoever connects anew is told what waits there
+        }
+        self.clear_errors()
     }
 
     fn when_abandoned(&self) -> &'static str {

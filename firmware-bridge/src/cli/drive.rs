@@ -149,10 +149,11 @@ fn episodes(
         board: bridge.board.clone(),
         leases: bridge.leases.clone(),
         plan_period_secs: contract.spec.period_secs(),
+        stop,
     };
     let link = Link::open(&args.policy, keys, hello, LinkConfig::default())?;
     let scales = bridge.scales.clone();
-    let mut driver = Driver::new(&bridge.arm, scales, spec, wheel, link, eyes, config, stop)?;
+    let mut driver = Driver::new(&bridge.arm, scales, spec, wheel, link, eyes, config)?;
     driver.recorder = args.log.as_deref().map(|path| Recorder::create(path, false)).transpose()?;
     await_torque(bridge, stop)?;
     let (played, ended) = play(&mut driver, args, stop)?;

@@ -67,7 +67,7 @@ pub struct TorqueArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct GotoArgs {
     /// Where to, in radians: JOINT=ANGLE, as often as there are joints to move.
-    #[arg(required = true, value_name = "JOINT=ANGLE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "JOINT=ANGLE")]
     targets: Vec<String>,
     #[command(flatten)]
     motion: MotionArgs,

@@ -32,6 +32,7 @@ pub(super) const CLIENT: &str = concat!("firmware-bridge ", env!("CARGO_PKG_VERS
 const ACCELERATION_PER_VELOCITY: f32 = 20.0;
 
 /// Drive an arm with a policy server's actions.
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of its own.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// The arm to drive: sim, so101, koch, xarm7, tabletop, or the path of a description.

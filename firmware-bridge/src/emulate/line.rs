@@ -18,7 +18,7 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::Plant;
 use super::faults::{Damage, Faults};
-use crate::control::grant;
+use crate::control::raise_priority;
 
 /// A device on a serial bus: bytes in, bytes out.
 pub trait Device: Send + 'static {
@@ -171,7 +171,7 @@ impl<D: Device> Emulator<D> {
         let (shared, options, began) = (self.shared.clone(), self.options.clone(), self.began);
         let thread = thread::Builder::new().name("emulator".into()).spawn(move || {
             // A real device does not wait for the host's other programs.
-            let _ = grant();
+            let _ = raise_priority();
             if let Err(error) = line.run(&shared, &options, began) {
                 shared.lock().trouble = Some(error.into());
             }

@@ -287,10 +287,9 @@ fn storm(seed: u64, periods: usize) -> usize {
         }
         rig.free = lying == 0;
         lying = lying.saturating_sub(1);
-        let slept = random.random_bool(0.001);
-        if slept {
-            rig.now += Duration::from_millis(random.random_range(0..3000));
-        }
+        let pause = if random.random_bool(0.002) { random.random_range(0..3000_u64) } else { 0 };
+        rig.now += Duration::from_millis(pause);
+        let slept = pause > 45; // with the period itself, longer than a gap
         let before = rig.state();
         match rig.period() {
             Some(goals) => {

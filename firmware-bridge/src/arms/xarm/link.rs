@@ -160,6 +160,11 @@ impl ControlLink {
         Ok(std::mem::take(&mut self.noted))
     }
 
+    /// Forgets what was noted: it belongs to what was before.
+    pub(super) fn forget(&mut self) {
+        self.noted = StateBits::default();
+    }
+
     /// Asks, and waits for the answer.
     pub(super) fn ask<T>(
         &mut self,

@@ -1,4 +1,5 @@
 use std::f64::consts::PI;
+use std::thread;
 
 use super::*;
 use crate::emulate::xarm::{Controller, ControllerOptions};
@@ -141,14 +142,25 @@ fn a_goal_beyond_the_description_is_never_sent() {
 }
 
 #[test]
-fn never_more_than_250_set_points_a_second_go_out() {
+fn never_more_than_250_set_points_a_second_go_out_and_the_last_one_does() {
     let mut rig = Rig::on();
-    let goals = rig.sensed.position.clone();
-    let began = Instant::now();
-    for _ in 0..100 {
+    let (before, lost) = rig.controller.with(|cabinet| (cabinet.taken, cabinet.lost));
+    let (mut goals, began) = (rig.sensed.position.clone(), Instant::now());
+    for _ in 0..1000 {
+        goals[0] += 10;
         rig.motors.command(&goals).unwrap();
     }
-    assert!(began.elapsed() >= Duration::from_millis(99 * 4), "{:?}", began.elapsed());
+    thread::sleep(Duration::from_millis(10));
+    rig.sense().unwrap();
+    // And the one that holds the arm when torque goes on.
+    let most = began.elapsed().as_millis() as u64 / 4 + 2;
+    thread::sleep(Duration::from_millis(200));
+    rig.controller.with(|cabinet| {
+        let sent = cabinet.taken - before + cabinet.lost - lost;
+        assert!((1..=most).contains(&sent), "{sent} of {most}");
+        let goal = cabinet.plant().joints[0].goal;
+        assert!((goal - f64::from(goals[0])).abs() < 1.0, "{goal} instead of {}", goals[0]);
+    });
 }
 
 #[test]
@@ -183,6 +195,7 @@ fn set_points_that_are_not_answered_are_noticed_without_reports() {
         if let Err(error) = rig.motors.command(&goals) {
             break error;
         }
+        thread::sleep(Duration::from_millis(5));
     };
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     assert!(matches!(error, MotorsError::Silent { .. }), "{error}");
@@ -206,6 +219,7 @@ fn late_replies_do_not_hold_the_cycle_up_and_too_late_ones_are_an_error() {
     let (goals, began) = (rig.sensed.position.clone(), Instant::now());
     for _ in 0..50 {
         rig.motors.command(&goals).unwrap();
+        thread::sleep(Duration::from_millis(5));
     }
     assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
     rig.motors.timings.answer = Duration::from_millis(100);
@@ -271,6 +285,22 @@ fn an_error_in_mid_motion_is_told_in_words_and_never_cleared_unasked() {
     rig.motors.torque(true).unwrap();
     rig.sense().unwrap();
     rig.drive(1000, Duration::from_millis(100)).unwrap();
+}
+
+#[test]
+fn what_was_answered_before_torque_went_on_is_not_held_against_it() {
+    let mut rig = Rig::on();
+    rig.controller.faults(|faults| faults.delay = Duration::from_millis(20));
+    let goals = rig.sensed.position.clone();
+    for _ in 0..5 {
+        rig.motors.command(&goals).unwrap();
+        thread::sleep(Duration::from_millis(5));
+    }
+    rig.controller.with(|cabinet| cabinet.fail(Fault::COLLISION));
+    rig.motors.clear_errors().unwrap();
+    rig.motors.torque(true).unwrap();
+    rig.controller.faults(|faults| faults.delay = Duration::ZERO);
+    rig.drive(0, Duration::from_millis(100)).unwrap();
 }
 
 #[test]

@@ -66,14 +66,16 @@ impl XarmMotors {
             }
             self.links()?.1.next(age)?;
         }
-        self.torque = true;
+        // Whatever was sent before has been answered by now.
+        self.links()?.0.forget();
+        (self.torque, self.early) = (true, None);
         Ok(())
     }
 
     /// Stops, waits until the arm stands, and only then lets go of the motors.
     pub(super) fn torque_off(&mut self) -> Result<(), MotorsError> {
         let (answer, settle) = (self.timings.answer, self.timings.settle);
-        self.torque = false;
+        (self.torque, self.early) = (false, None);
         self.tell(&Request::SetState(Order::Stop), answer)?;
         let deadline = Instant::now() + settle;
         let (mut before, mut still) = ([i32::MAX; JOINTS], 0);

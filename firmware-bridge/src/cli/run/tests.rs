@@ -157,15 +157,20 @@ fn the_expert_opens_drawers_over_the_wire_and_no_limit_is_in_its_joints_way() {
 
 #[test]
 fn the_drawer_opens_through_plans_servos_and_their_bus() {
-    let arm = ArmDescription::find("tabletop").unwrap();
+    let mut arm = ArmDescription::find("tabletop").unwrap();
+    // A machine that runs all tests at once is no robot's: it gets more time for each period.
+    arm.setpoint_hz = 50;
     let options = Options { baud: arm.baud, ..Options::default() };
     let emulator = Emulator::start(feetech::Bus::new(&arm), options).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let [log, journal] = ["run.log", "run.journal"].map(|name| folder.path().join(name));
+    let [log, journal, description] =
+        ["run.log", "run.journal", "arm.toml"].map(|name| folder.path().join(name));
+    std::fs::write(&description, toml::to_string(&arm).unwrap()).unwrap();
     let server = Running::start(2, 7);
     let args = args(&format!(
-        "--arm tabletop --port {} --eyes sim --torque-on --policy {} --split heldout --instance 2 \
+        "--arm {} --port {} --eyes sim --torque-on --policy {} --split heldout --instance 2 \
          --seed 7 --log {} --journal {} --control tcp://127.0.0.1:* --telemetry tcp://127.0.0.1:*",
+        description.display(),
         emulator.path().display(),
         server.endpoint,
         log.display(),
@@ -177,7 +182,7 @@ fn the_drawer_opens_through_plans_servos_and_their_bus() {
     // What went into the pilot plays to the set-points that came out of it, bit for bit.
     let verified = verify::play(&journal).unwrap();
     assert_eq!(verified.differs, None);
-    assert!(verified.set_points > 400, "{verified:?}");
+    assert!(verified.set_points > 150, "{verified:?}");
 }
 
 #[test]

@@ -3,6 +3,9 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use super::*;
 use crate::codecs::xarm::{
     Fault, Frames, Mode, Order, Protocol, Reply, Request, StateBits, Version, angle_rad, gripper,
@@ -294,4 +297,40 @@ fn reports_come_a_hundred_times_a_second_and_stop_when_asked() {
     while stream.read_exact(&mut report).is_ok() {
         assert!(began.elapsed() < Duration::from_secs(10), "they still come");
     }
+}
+
+/// Whatever is asked in whatever order, nothing moves that is not enabled and running, and no
+/// joint gets beyond its limits by more than it takes to stop.
+#[test]
+fn ten_thousand_random_requests_never_move_what_may_not_move() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut bench = Bench::new();
+    let (min, max) = (-6.26e6 - 300_000.0, 6.26e6 + 300_000.0);
+    let mut moved = 0;
+    for count in 0..10_000 {
+        match rng.random_range(0..14) {
+            0 => drop(bench.ask(Request::MotionEnable { axis: 8, on: rng.random_bool(0.8) })),
+            1 => drop(bench.ask(Request::SetState(Order::Run))),
+            2 => drop(bench.ask(Request::SetState(Order::Stop))),
+            3 => drop(bench.ask(Request::ClearError)),
+            4 => bench.cabinet.press_stop(rng.random_bool(0.3)),
+            5 => bench.prepare(Mode::JointVelocity),
+            6 => drop(bench.velocity(rng.random_range(-3.0..3.0), None)),
+            7 => bench.prepare(Mode::Servo),
+            _ => drop(bench.servo(0, rng.random_range(-6_283_000..6_283_000))),
+        }
+        let ready = bench.cabinet.enabled() && bench.cabinet.fault().0 == 0;
+        let runs = ready && matches!(bench.ask(Request::State).1[..], [1..=2]);
+        bench.wait(rng.random_range(1..250));
+        let joint = bench.cabinet.plant().joints[0].clone();
+        assert!((min..=max).contains(&joint.position), "request {count}: {joint:?}");
+        if !runs {
+            bench.wait(400); // to rest from the fastest takes 160 ms
+            let rest = bench.place();
+            bench.wait(100);
+            assert!((bench.place() - rest).abs() < 50.0, "request {count}: {joint:?}");
+        }
+        moved += u32::from(joint.velocity.abs() > 1e5);
+    }
+    assert!(moved > 300, "it moved at {moved} moments only");
 }
