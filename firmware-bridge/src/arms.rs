@@ -17,7 +17,7 @@ pub use sim::SimArm;
 use crate::calibration::{Calibration, CalibrationError, JointCalibration};
 use crate::description::{ArmDescription, Protocol};
 use crate::limits::DimensionLimits;
-use crate::motors::{Motors, MotorsError};
+use crate::motors::{Calibrate, Motors, MotorsError};
 use crate::units::{JointScales, Scale, Unit};
 
 /// Why an arm failed.
@@ -127,6 +127,28 @@ pub fn open(
             }
             Err(_) => Box::new(xarm::XarmMotors::new(arm, port)?),
         },
+    })
+}
+
+/// The motors of a described arm at `port`, to be calibrated. Nothing is asked of them yet.
+///
+/// # Errors
+///
+/// When the port makes no sense, or the arm is one that its maker calibrates.
+pub fn open_to_calibrate(
+    arm: &ArmDescription,
+    port: &str,
+) -> Result<Box<dyn Calibrate>, OpenError> {
+    Ok(match arm.protocol {
+        Protocol::Feetech => Box::new(feetech::FeetechMotors::new(arm, port)),
+        Protocol::Dynamixel => {
+            let options = dynamixel::Options::default();
+            Box::new(dynamixel::DynamixelMotors::open(arm, Path::new(port), options)?)
+        }
+        Protocol::Xarm => {
+            let detail = format!("an {} is calibrated by its maker, and needs no file", arm.name);
+            return Err(MotorsError::Refused { detail }.into());
+        }
     })
 }
 

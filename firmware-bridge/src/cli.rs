@@ -1,12 +1,18 @@
 //! The command line: one file per verb, or per few that are alike.
 
 mod arm;
+mod calibrate;
 mod doctor;
 mod drive;
 mod emulate;
+mod lease;
 mod operate;
+mod replay;
 mod run;
 mod screen;
+mod teleop;
+#[cfg(test)]
+mod testing;
 mod verify;
 
 use std::process::ExitCode;
@@ -39,10 +45,16 @@ pub enum Verb {
     Goto(operate::GotoArgs),
     /// Move every joint to zero, within every limit.
     Home(operate::HomeArgs),
+    /// Drive an arm with another one, moved by hand, and record both.
+    TeleopRecord(teleop::TeleopArgs),
+    /// Play the actions of a recorded episode, within every limit.
+    Replay(replay::ReplayArgs),
     /// Play a journal again and say whether it leads to the same set-points.
     Verify(verify::VerifyArgs),
     /// Look at everything between this machine and an arm, and say what to fix.
     Doctor(doctor::DoctorArgs),
+    /// Find each joint's middle and ends, with a person who moves the arm by hand.
+    Calibrate(calibrate::CalibrateArgs),
     /// Stand for an arm: its own side of the wire, so that everything can be tried without one.
     Emulate(emulate::EmulateArgs),
     /// End a running bridge; the arm comes to rest first.
@@ -64,8 +76,11 @@ pub fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Torque(args) => operate::torque(args),
         Verb::Goto(args) => operate::goto(args),
         Verb::Home(args) => operate::home(args),
+        Verb::TeleopRecord(args) => teleop::teleop(args),
+        Verb::Replay(args) => replay::replay(args),
         Verb::Verify(args) => verify::verify(args),
         Verb::Doctor(args) => doctor::doctor(args),
+        Verb::Calibrate(args) => calibrate::calibrate(args),
         Verb::Emulate(args) => emulate::emulate(args),
         Verb::Shutdown(endpoint) => operate::shutdown(endpoint),
     }

@@ -40,6 +40,10 @@ pub struct JointDescription {
     /// Whether a growing angle means falling ticks.
     #[serde(default)]
     pub inverted: bool,
+    /// Whether it may turn all the way round: a calibration gives it the whole turn and looks for
+    /// no range.
+    #[serde(default)]
+    pub full_turn: bool,
     /// Smallest angle, in radians. For a gripper: open, whichever number is larger.
     pub min_rad: f64,
     /// Largest angle. For a gripper: closed.

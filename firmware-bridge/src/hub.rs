@@ -122,6 +122,11 @@ impl Board {
         self.with(|inside| inside.status.holder = holder);
     }
 
+    /// Says how many seconds are between two waypoints of a plan.
+    pub fn set_plan_period(&self, secs: f64) {
+        self.with(|inside| inside.status.plan_period_secs = secs);
+    }
+
     /// Says what went wrong.
     pub fn set_trouble(&self, trouble: String) {
         self.with(|inside| inside.status.trouble = Some(trouble));

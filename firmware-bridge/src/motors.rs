@@ -192,3 +192,27 @@ pub trait Motors: Send {
     /// What the arm does by itself when this process dies, in one sentence for an operator.
     fn when_abandoned(&self) -> &'static str;
 }
+
+/// Where a joint reads that was homed in the middle of its range, in ticks: half of 4095.
+pub const HALF_TURN: i32 = 2047;
+
+/// What a calibration asks of motors whose torque is off. What it sets outlives a power failure and
+/// wears the joint's memory, so it is written only where it differs, and read back.
+pub trait Calibrate: Motors {
+    /// Gives a joint the homing offset with which it reads [`HALF_TURN`] where it stands, or one
+    /// tick beside that where the offset has no room for it. Returns the offset, in ticks and in
+    /// the vendor's sense of it: Feetech takes it off, Dynamixel adds it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such joint, its torque is on, it does not keep the offset, or it has
+    /// turned past its end since power-on.
+    fn home(&mut self, joint: usize) -> Result<i32, MotorsError>;
+
+    /// Sets the smallest and the largest position that a joint takes, in ticks from 0 to 4095.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such joint, its torque is on, it does not keep them, or they are no range.
+    fn set_range(&mut self, joint: usize, min: i32, max: i32) -> Result<(), MotorsError>;
+}

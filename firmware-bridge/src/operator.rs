@@ -17,6 +17,8 @@ use crate::plan::{MAX_WAYPOINTS, Plan};
 
 /// How long the control thread may take to answer; switching torque takes the longest.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the board may take to show what was just done: some periods.
+const SHOWN: Duration = Duration::from_millis(500);
 /// How long an arm may take to come to rest before a lease is stolen.
 const REST: Duration = Duration::from_secs(3);
 
@@ -72,6 +74,11 @@ impl Leases {
         }
         *lease = None;
         self.event(Event::Leased).map_err(|error| self.why_not_armed(&error))?;
+        // Whoever looks at the board before it shows the lease would take it for lost.
+        let began = Instant::now();
+        while !self.state().is_some_and(is_leased) && began.elapsed() < SHOWN {
+            thread::sleep(Duration::from_millis(1));
+        }
         let id = rand::rng().random_range(1..u64::MAX);
         let from_tick = self.ticks() + BEHIND;
         *lease = Some(Lease { id, holder: holder.to_owned(), from_tick });

@@ -129,6 +129,9 @@ pub struct BridgeStatus {
     pub joints: Vec<JointStatus>,
     /// Set-points per second that are asked for.
     pub setpoint_hz: f64,
+    /// Seconds between two waypoints of a plan: each is due at a multiple of this.
+    #[serde(default)]
+    pub plan_period_secs: f64,
     /// Set-points since the bridge began.
     pub ticks: u64,
     /// How late the control loop was, in microseconds: the median, p99, p99.9 and the worst.

@@ -1,6 +1,7 @@
 //! Dynamixel X servos on a serial port: Koch, `ViperX`, `WidowX`, ALOHA.
 
 mod bus;
+mod home;
 mod port;
 mod setup;
 #[cfg(test)]

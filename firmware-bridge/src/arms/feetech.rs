@@ -8,6 +8,7 @@
 //! noticed.
 
 mod exchange;
+mod home;
 mod port;
 mod setup;
 #[cfg(test)]

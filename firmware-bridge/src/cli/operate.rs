@@ -93,16 +93,16 @@ pub(crate) struct MotionArgs {
     endpoint: Endpoint,
 }
 
-fn connect(endpoint: &Endpoint) -> anyhow::Result<OperatorSocket> {
+pub(super) fn connect(endpoint: &Endpoint) -> anyhow::Result<OperatorSocket> {
     Ok(OperatorSocket::connect(&endpoint.control)?)
 }
 
-fn ask(socket: &mut OperatorSocket, verb: &Verb) -> anyhow::Result<Answer> {
+pub(super) fn ask(socket: &mut OperatorSocket, verb: &Verb) -> anyhow::Result<Answer> {
     let answer = socket.ask(verb, PATIENCE);
     answer.context("no bridge runs there: start one with `firmware-bridge run --arm ARM`")
 }
 
-fn insist(socket: &mut OperatorSocket, verb: &Verb) -> anyhow::Result<Answer> {
+pub(super) fn insist(socket: &mut OperatorSocket, verb: &Verb) -> anyhow::Result<Answer> {
     let answer = ask(socket, verb)?;
     ensure!(answer.ok, "{}", answer.detail);
     Ok(answer)

@@ -104,7 +104,7 @@ impl DynamixelMotors {
     }
 
     /// As `ensure` for a register that wears out and is closed while torque is on.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         at: usize,
         register: crate::codecs::dynamixel::Register,

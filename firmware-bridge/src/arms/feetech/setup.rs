@@ -140,30 +140,37 @@ impl FeetechMotors {
             );
             return Err(MotorsError::Refused { detail });
         }
-        self.write(joint, reg::LOCK, 0)?;
+        self.write(joint, reg::LOCK, &[0])?;
         let written =
-            wrong.iter().try_for_each(|&(address, right)| self.write(joint, address, right));
+            wrong.iter().try_for_each(|&(address, right)| self.write(joint, address, &[right]));
         // Whatever happened, it must not stay open.
-        self.write(joint, reg::LOCK, 1).and(written)
+        self.write(joint, reg::LOCK, &[1]).and(written)
     }
 
-    /// Writes one register and reads it back, since not every servo confirms.
-    fn write(&mut self, joint: usize, address: u8, value: u8) -> Result<(), MotorsError> {
+    /// Writes registers and reads them back, since not every servo confirms.
+    pub(super) fn write(
+        &mut self,
+        joint: usize,
+        address: u8,
+        bytes: &[u8],
+    ) -> Result<(), MotorsError> {
         let (name, id) = self.who(joint);
-        let mut found = None;
+        let mut found = Vec::new();
         for _ in 0..TRIES {
             self.await_answers(Some(joint));
             let Self { line, slots, .. } = self;
             let line: &mut Exchange = Self::open(line)?;
-            let build = |out: &mut Vec<u8>| feetech::write(out, id, address, &[value]);
+            let build = |out: &mut Vec<u8>| feetech::write(out, id, address, bytes);
             line.ask(build, slots, 0, PATIENCE / 4, Instant::now() + PATIENCE)?;
-            found = self.read(joint, address, 1)?.first().copied();
-            if found == Some(value) {
+            found = self.read(joint, address, bytes.len())?;
+            if found == bytes {
                 return Ok(());
             }
         }
-        let found = found.unwrap_or_default();
-        let detail = format!("register {address} stays {found}, expected {value}");
+        let detail = match (found.as_slice(), bytes) {
+            ([found], [value]) => format!("register {address} stays {found}, expected {value}"),
+            _ => format!("registers from {address} on stay {found:?}, expected {bytes:?}"),
+        };
         Err(MotorsError::Damaged { joint: name, id, detail })
     }
 
