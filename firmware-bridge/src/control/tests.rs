@@ -1,7 +1,11 @@
 //! A control thread and motors that tests can break.
 
 use super::*;
+use crate::description::ArmDescription;
+use crate::motors::{Health, Identity};
+use crate::pilot::PilotConfig;
 use crate::plan::Plan;
+use crate::units::Scale;
 use std::sync::Mutex;
 
 /// What the fake motors do next, and what was done to them.

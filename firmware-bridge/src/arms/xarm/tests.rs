@@ -1,3 +1,5 @@
+//! The motors of an xArm on an emulated control box, and what goes wrong between the two.
+
 use std::f64::consts::PI;
 use std::thread;
 

@@ -1,3 +1,5 @@
+//! Golden frames of an xArm, every truncation, and frames that are damaged.
+
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

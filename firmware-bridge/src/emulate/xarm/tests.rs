@@ -1,3 +1,5 @@
+//! The emulated control box, asked as its clients ask it.
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;

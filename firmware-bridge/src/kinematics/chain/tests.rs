@@ -1,3 +1,5 @@
+//! Chains whose places are known by hand.
+
 use super::*;
 
 const SO101: &str = include_str!("../../../arms/so101.urdf");

@@ -1,3 +1,5 @@
+//! Targets within reach, at its edge and beyond.
+
 use super::*;
 
 const SO101: &str = include_str!("../../../arms/so101.urdf");

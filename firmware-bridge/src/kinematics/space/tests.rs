@@ -1,3 +1,5 @@
+//! Actions of the hand: absolute, relative, and on a leash.
+
 use std::f64::consts::FRAC_PI_2;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the gate lets pass, and what it does not.
+
 use super::*;
 
 const LIMITS: MotionLimits =

@@ -1,3 +1,5 @@
+//! One joint: its way to a target, and its way to rest.
+
 use super::*;
 
 const LIMITS: MotionLimits =

@@ -1,3 +1,5 @@
+//! A whole arm: targets, leash, and set-points that pass the gate.
+
 use super::*;
 
 const LIMITS: MotionLimits =

@@ -1,3 +1,5 @@
+//! Paths through waypoints, and waypoints that replace others.
+
 use super::*;
 
 const SMOOTH: &[Channel] = &[Channel::Smooth];
