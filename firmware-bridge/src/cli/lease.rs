@@ -30,6 +30,8 @@ pub(super) struct Lease {
     /// The bridge's clock less ours: each answer comes a little after what it says, so the largest
     /// difference is the nearest.
     ahead_secs: f64,
+    /// Whether waypoints were handed over.
+    streams: bool,
 }
 
 impl Lease {
@@ -38,7 +40,8 @@ impl Lease {
         let mut socket = connect(endpoint)?;
         let status = insist(&mut socket, &Verb::Status)?.status;
         let ahead_secs = f64::NEG_INFINITY;
-        let mut lease = Self { socket, id: None, status, began: Instant::now(), ahead_secs };
+        let (began, streams) = (Instant::now(), false);
+        let mut lease = Self { socket, id: None, status, began, ahead_secs, streams };
         lease.hear();
         let period = lease.status.plan_period_secs;
         ensure!(
@@ -91,10 +94,24 @@ impl Lease {
         }
     }
 
-    /// Hands waypoints over, a plan's period apart: the first is due at the next tick.
+    /// Hands waypoints over, a plan's period apart: the first is due at the next tick. An arm that
+    /// somebody stopped since the first of them is not set in motion again.
     pub(super) fn go(&mut self, waypoints_rad: Vec<Vec<f64>>, last: bool) -> anyhow::Result<()> {
         let (lease, period_secs) = (self.id()?, self.status.plan_period_secs);
-        self.ask(&Verb::Go { lease, period_secs, waypoints_rad, last })
+        if self.streams {
+            self.keep()?;
+            self.still_going()?;
+        }
+        let gone = self.ask(&Verb::Go { lease, period_secs, waypoints_rad, last });
+        gone.with_context(|| format!("stopped in {}: was it told to?", self.status.state))?;
+        self.streams = true;
+        self.still_going()
+    }
+
+    fn still_going(&self) -> anyhow::Result<()> {
+        let state = self.status.state.as_str();
+        ensure!(matches!(state, "Running" | "Hold"), "stopped in {state}: was it told to?");
+        Ok(())
     }
 
     /// Goes gently to a pose, as far as the bounds allow, and waits until the arm stands there.

@@ -141,7 +141,10 @@ fn a_stop_ends_it_with_an_error_and_the_arm_stands() {
         follower.stop_arm();
         played.join().unwrap().unwrap_err().to_string()
     });
-    assert!(error.contains("was it told to stop?"), "{error}");
+    assert!(error.starts_with("stopped in ") && error.ends_with("was it told to?"), "{error}");
     follower.wait_for(|status| status.state == "Ready");
+    let plans = follower.status().plans;
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(follower.status().plans, plans, "it stays stopped");
     follower.stop();
 }
