@@ -1,5 +1,7 @@
 //! The bridge as a process of its own: what signals do to an arm that moves.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
