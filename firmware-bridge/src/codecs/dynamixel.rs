@@ -173,11 +173,11 @@ pub fn write(out: &mut Vec<u8>, id: u8, address: u16, data: &[u8]) -> Result<(),
     Writer::begin(out, id, instruction::WRITE)?.words([address]).bytes(data).end()
 }
 
-/// As [`write`], carried out at the next [`action`].
+/// As [`write()`], carried out at the next [`action`].
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn reg_write(out: &mut Vec<u8>, id: u8, address: u16, data: &[u8]) -> Result<(), CodecError> {
     Writer::begin(out, id, instruction::REG_WRITE)?.words([address]).bytes(data).end()
 }

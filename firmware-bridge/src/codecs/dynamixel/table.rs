@@ -54,7 +54,7 @@ impl Register {
     }
 }
 
-/// The registers that are used here, by the vendor's names. Those below [`EEPROM_END`] survive a
+/// The registers that are used here, by the vendor's names. Those below [`register::EEPROM_END`] survive a
 /// restart, wear out, and cannot be written while torque is on.
 pub mod register {
     use super::Register;
