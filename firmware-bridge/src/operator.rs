@@ -73,7 +73,15 @@ impl Leases {
             let _ = self.event(Event::LeaseLost); // and then there is none to lose
         }
         *lease = None;
-        self.event(Event::Leased).map_err(|error| self.why_not_armed(&error))?;
+        // An arm that still comes to rest from what was before can be leased in a moment.
+        let began = Instant::now();
+        while let Err(error) = self.event(Event::Leased) {
+            let rests = self.state().is_some_and(|state| !matches!(state, State::Stopping { .. }));
+            if rests && began.elapsed() > SHOWN || began.elapsed() > REST {
+                return Err(self.why_not_armed(&error));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         // Whoever looks at the board before it shows the lease would take it for lost.
         let began = Instant::now();
         while !self.state().is_some_and(is_leased) && began.elapsed() < SHOWN {
