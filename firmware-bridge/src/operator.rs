@@ -26,12 +26,7 @@ const REST: Duration = Duration::from_secs(3);
 struct Lease {
     id: u64,
     holder: String,
-    /// The first period whose state counts: the board is a little behind what was just done.
-    from_tick: u64,
 }
-
-/// Periods that the board may be behind.
-const BEHIND: u64 = 4;
 
 /// Who may move the arm: one at a time. Policies and operators take the same lease.
 #[derive(Debug, Clone)]
@@ -58,8 +53,8 @@ impl Leases {
     /// When somebody else has it, or the arm has no torque.
     pub fn take(&self, holder: &str, steal: bool) -> Result<u64, String> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        if lease.as_ref().is_some_and(|lease| self.is_lost(lease)) {
-            *lease = None; // by silence, a fault or an operator
+        if self.is_lost() {
+            *lease = None;
         }
         if let Some(other) = &*lease {
             if !steal {
@@ -88,20 +83,14 @@ impl Leases {
             thread::sleep(Duration::from_millis(1));
         }
         let id = rand::rng().random_range(1..u64::MAX);
-        let from_tick = self.ticks() + BEHIND;
-        *lease = Some(Lease { id, holder: holder.to_owned(), from_tick });
+        *lease = Some(Lease { id, holder: holder.to_owned() });
         self.board.set_holder(Some(holder.to_owned()));
         Ok(id)
     }
 
-    fn ticks(&self) -> u64 {
-        self.board.moment().map_or(0, |moment| moment.counters.ticks)
-    }
-
-    fn is_lost(&self, lease: &Lease) -> bool {
-        self.board.moment().is_some_and(|moment| {
-            moment.counters.ticks >= lease.from_tick && !is_leased(moment.state)
-        })
+    /// Whether whoever had the lease has it no more: by silence, a fault or an operator.
+    fn is_lost(&self) -> bool {
+        self.state().is_some_and(|state| !is_leased(state))
     }
 
     fn state(&self) -> Option<State> {
@@ -144,7 +133,7 @@ impl Leases {
     pub fn check(&self, id: u64) -> Result<(), String> {
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         match &*lease {
-            Some(lease) if lease.id == id && self.is_lost(lease) => {
+            Some(lease) if lease.id == id && self.is_lost() => {
                 Err("the lease was lost: take it anew".into())
             }
             Some(lease) if lease.id == id => Ok(()),

@@ -11,51 +11,26 @@ holds the examples built. Exits 1 at the first difference.
 """
 
 import argparse
-import contextlib
 import math
-import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import draccus
+from bridge import ROOT, emulated, example, passed
 from lerobot.motors import Motor, MotorCalibration, MotorNormMode
 from lerobot.motors.feetech import FeetechMotorsBus
 
-ROOT = Path(__file__).resolve().parents[2]
 MODES = {
     "lerobot_deg": MotorNormMode.DEGREES,
     "lerobot_m100": MotorNormMode.RANGE_M100_100,
     "lerobot_0_100": MotorNormMode.RANGE_0_100,
 }
 NAMES = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"]
-
-
-def example(name: str) -> list[str]:
-    """The command that runs an example of the bridge."""
-    if "EXAMPLES" in os.environ:
-        return [str(Path(os.environ["EXAMPLES"]) / name)]
-    return ["cargo", "run", "--quiet", "--locked", "-p", "firmware-bridge", "--example", name, "--"]
-
-
-@contextlib.contextmanager
-def emulated() -> Iterator[str]:
-    """The serial port of an emulated arm."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    command = [*example("emulate_arm"), "so101", "--fast"]
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as arm:
-        yield arm.stdout.readline().strip()
-        arm.stdin.close()
-        assert arm.wait(30) == 0, "the emulator stops without an error"
-
-
-def passed(what: str) -> None:
-    print(f"ok  {what}", flush=True)
 
 
 def normalization(count: int) -> None:

@@ -10,7 +10,6 @@ names a folder that holds the examples built. Exits 1 at the first difference.
 """
 
 import argparse
-import contextlib
 import multiprocessing
 import os
 import pty
@@ -19,38 +18,14 @@ import subprocess
 import sys
 import traceback
 import tty
-from collections.abc import Iterator
-from pathlib import Path
 
 import rustypot
 import scservo_sdk as scs
+from bridge import ROOT, emulated, example, passed
 
-ROOT = Path(__file__).resolve().parents[2]
 BAUD = 1_000_000
 IDS = [1, 2, 3, 4, 5, 6]
 GOAL, LOCK, TORQUE, POSITION = 42, 55, 40, 56
-
-
-def example(name: str) -> list[str]:
-    """The command that runs an example of the bridge."""
-    if "EXAMPLES" in os.environ:
-        return [str(Path(os.environ["EXAMPLES"]) / name)]
-    return ["cargo", "run", "--quiet", "--locked", "-p", "firmware-bridge", "--example", name, "--"]
-
-
-@contextlib.contextmanager
-def emulated() -> Iterator[str]:
-    """The serial port of an emulated arm."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    command = [*example("emulate_arm"), "so101", "--fast"]
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as arm:
-        yield arm.stdout.readline().strip()
-        arm.stdin.close()
-        assert arm.wait(30) == 0, "the emulator stops without an error"
-
-
-def passed(what: str) -> None:
-    print(f"ok  {what}", flush=True)
 
 
 def patient(port: scs.PortHandler) -> None:

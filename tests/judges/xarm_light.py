@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import io
 import logging
-import os
 import random
 import socket
 import subprocess
@@ -20,8 +19,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
+
+from bridge import ROOT, example, passed
 
 with contextlib.redirect_stdout(io.StringIO()):  # it greets with its version
     from xarm.core.wrapper.uxbus_cmd_tcp import UxbusCmdTcp
@@ -29,18 +29,7 @@ with contextlib.redirect_stdout(io.StringIO()):  # it greets with its version
     from xarm.wrapper import XArmAPI
 
 logging.disable(logging.CRITICAL)
-ROOT = Path(__file__).resolve().parents[2]
 TWO_PI = 6.283185
-
-
-def example(name: str, *words: str) -> list[str]:
-    if "EXAMPLES" in os.environ:
-        return [str(Path(os.environ["EXAMPLES"]) / name), *words]
-    return ["cargo", "run", "--quiet", "--locked", "-p", "firmware-bridge", "--example", name, "--", *words]
-
-
-def passed(what: str) -> None:
-    print(f"ok  {what}", flush=True)
 
 
 def soon(what: str, holds: Callable[[], bool], secs: float = 5.0) -> None:
@@ -69,7 +58,7 @@ class Box:
 @contextlib.contextmanager
 def emulator(*ports: str) -> Iterator[Box]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(example("emulate_xarm", *ports), cwd=ROOT, text=True, **pipes) as process:
+    with subprocess.Popen([*example("emulate_xarm"), *ports], cwd=ROOT, text=True, **pipes) as process:
         yield Box(process)
         process.stdin.close()
         assert process.wait(30) == 0, "the emulator stops without an error"

@@ -9,6 +9,9 @@ use crate::motors::MotorsError;
 /// The most data that is asked for at once, in bytes.
 pub(super) const MAX_DATA: usize = 64;
 
+/// Room for an echo, in bytes: more than any packet of ours has.
+const ECHO_BYTES: usize = 512;
+
 /// Silence in the middle of the answers after which no more are waited for, at least: more than
 /// two frames of USB.
 const MIN_GAP: Duration = Duration::from_micros(2100);
@@ -165,10 +168,13 @@ impl Exchange {
         self.port.write(&self.out)
     }
 
-    /// Takes our own bytes off the front of what comes. What does not look like them is left to
-    /// the decoder. Returns how many other bytes have come with them.
-    fn strip(&mut self, until: Instant) -> Result<usize, MotorsError> {
-        let (mut bytes, mut count) = ([0; 512], 0);
+    /// Reads until at least as many bytes have come as were sent, or it is `until`; how many.
+    fn hear_as_much(
+        &self,
+        bytes: &mut [u8; ECHO_BYTES],
+        until: Instant,
+    ) -> Result<usize, MotorsError> {
+        let mut count = 0;
         while count < self.out.len() {
             let room = bytes.get_mut(count..).unwrap_or_default();
             let more = self.port.read(room, until)?;
@@ -177,6 +183,14 @@ impl Exchange {
             }
             count += more;
         }
+        Ok(count)
+    }
+
+    /// Takes our own bytes off the front of what comes. What does not look like them is left to
+    /// the decoder. Returns how many other bytes have come with them.
+    fn strip(&mut self, until: Instant) -> Result<usize, MotorsError> {
+        let mut bytes = [0; ECHO_BYTES];
+        let count = self.hear_as_much(&mut bytes, until)?;
         let heard = bytes.get(..count).unwrap_or_default();
         let other = heard.strip_prefix(self.out.as_slice()).unwrap_or(heard);
         self.decoder.push(other);
@@ -193,15 +207,8 @@ impl Exchange {
         self.echo = false;
         self.send(build)?;
         let until = Instant::now() + self.port.wire(4 * self.out.len()) + patience;
-        let (mut bytes, mut count) = ([0; 512], 0);
-        while count < self.out.len() {
-            let room = bytes.get_mut(count..).unwrap_or_default();
-            let more = self.port.read(room, until)?;
-            if more == 0 && Instant::now() >= until {
-                break;
-            }
-            count += more;
-        }
+        let mut bytes = [0; ECHO_BYTES];
+        self.hear_as_much(&mut bytes, until)?;
         self.echo = bytes.starts_with(&self.out);
         self.late = true;
         Ok(())
