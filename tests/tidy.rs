@@ -9,13 +9,13 @@ use serde_json::Value;
 /// Who may import whom. One not listed is forbidden; `tests/` may import all.
 const LAYERS: &[(&str, &[&str])] = &[
     ("engraft-core", &[]),
-    ("engraft-conv", &[]),
-    ("engraft-backbones", &["engraft-core"]),
+    ("engraft-kernels", &[]),
+    ("engraft-backbones", &["engraft-core", "engraft-kernels"]),
     ("engraft-datasets", &["engraft-core"]),
     ("engraft-wire", &["engraft-core"]),
     ("engraft-sim", &["engraft-core"]),
     ("engraft-viz", &["engraft-core"]),
-    ("engraft-policies", &["engraft-backbones", "engraft-conv", "engraft-core"]),
+    ("engraft-policies", &["engraft-backbones", "engraft-core", "engraft-kernels"]),
     ("engraft-train", &["engraft-core", "engraft-datasets", "engraft-policies"]),
     ("engraft-client", &["engraft-core", "engraft-wire"]),
     ("engraft-serve", &["engraft-core", "engraft-policies", "engraft-wire"]),
@@ -44,7 +44,7 @@ const KEPT_INSIDE: &[(&str, &[&str])] = &[
         "burn",
         &[
             "engraft-backbones",
-            "engraft-conv",
+            "engraft-kernels",
             "engraft-policies",
             "engraft-train",
             "engraft-serve",

@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use engraft_backbones::{Architecture, Backbone, Features, Tap, TapShape, load_named};
+use engraft_kernels::resize;
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Init, resize};
+use crate::layers::Init;
 use crate::{Contract, PolicyError};
 
 /// Which backbone, which of its layers, and whether they stay as they are.

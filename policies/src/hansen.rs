@@ -12,7 +12,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use engraft_conv::conv2d;
+use engraft_kernels::{conv2d, conv2d_after_relu};
 use serde::{Deserialize, Serialize};
 
 use crate::head::{Head, HeadConfig};
@@ -166,13 +166,14 @@ impl Hansen {
             x = Tensor::cat(vec![x, depth], 1);
         }
         for (i, conv) in self.convnet.iter().enumerate() {
-            x = conv2d(conv, x); // [batch * views, channels, h, w]
-            if self.last_relu || i + 1 < self.convnet.len() {
-                x = relu(x);
-            }
+            // [batch * views, channels, h, w]
+            x = if i == 0 { conv2d(conv, x) } else { conv2d_after_relu(conv, x) };
         }
         let [_, channels, h, w] = x.dims();
         let mut x = x.reshape([batch * views, channels * h * w]);
+        if self.last_relu {
+            x = relu(x);
+        }
         if let (Some(ln), Some(projector)) = (&self.ln, &self.projector) {
             x = projector.forward(ln.forward(x));
         }

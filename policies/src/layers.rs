@@ -7,11 +7,8 @@
 use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
-use burn::tensor::module::{interpolate, max_pool2d};
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
-use engraft_conv::conv2d;
+use engraft_kernels::{fixed, conv2d, max_pool2d, residual_block};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -107,8 +104,7 @@ impl ResidualBlock {
     }
 
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = conv2d(&self.first, relu(x.clone()));
-        x + conv2d(&self.second, relu(y))
+        residual_block(&self.first, &self.second, x)
     }
 }
 
@@ -148,8 +144,7 @@ impl ConvStream {
 
     /// Convolution and pooling of a stage: `[n, c, h, w]` to `[n, c, ceil(h / 2), ceil(w / 2)]`.
     pub(crate) fn halve(&self, stage: usize, x: Tensor<4>) -> Tensor<4> {
-        let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
-        max_pool2d(conv2d(&self.feat_convs[stage], x), options)
+        max_pool2d(conv2d(&self.feat_convs[stage], x), 3, 2, 1)
     }
 
     /// The residual blocks of a stage.
@@ -170,23 +165,16 @@ impl ConvStream {
     }
 }
 
-/// Bilinear, corners not aligned, nothing averaged when it shrinks: PyTorch's `Upsample`.
-pub(crate) fn resize(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
-    let [_, _, height, width] = x.dims();
-    if [height, width] == size {
-        return x;
-    }
-    let options = InterpolateOptions::new(InterpolateMode::Bilinear)
-        .with_align_corners(false)
-        .with_output_size(size);
-    interpolate(x, options)
-}
-
 /// Divides by the Euclidean norm along `dim`.
 pub(crate) fn unit_norm<const D: usize>(x: Tensor<D>, dim: usize) -> Tensor<D> {
     let x = x.add_scalar(NORM_OFFSET);
     let norm = x.clone().square().sum_dim(dim).sqrt();
     x / norm
+}
+
+/// The channels of every pixel, divided by their Euclidean norm.
+pub(crate) fn unit_pixels(x: Tensor<4>) -> Tensor<4> {
+    fixed::unit_norm(x, NORM_OFFSET)
 }
 
 /// Frames of proprio appended to frames of features, frame by frame.
@@ -233,14 +221,6 @@ mod tests {
         assert_ne!(draw(1), draw(2));
         let largest = draw(1).into_iter().fold(0.0_f32, |max, w| max.max(w.abs()));
         assert!((0.15..=1.0 / 6.0).contains(&largest), "{largest}");
-    }
-
-    #[test]
-    fn shrinking_by_four_reads_the_middle_of_each_cell() {
-        let row: Vec<f32> = (0..16).map(|i| (i % 4) as f32).collect();
-        let x = Tensor::<4>::from_data(TensorData::new(row, [1, 1, 4, 4]), &Device::flex());
-        let y = values(resize(x, [1, 1]));
-        assert_eq!(y, [1.5]);
     }
 
     #[test]

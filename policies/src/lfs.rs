@@ -103,7 +103,7 @@ impl Lfs {
             x = self.conv.refine(stage, self.conv.halve(stage, x));
         }
         let [rows, channels, height, width] = x.dims();
-        let mut x = relu(x).reshape([rows, channels * height * width]);
+        let mut x = relu(x.reshape([rows, channels * height * width]));
         if let Some(fc) = &self.fc {
             x = relu(fc.forward(x));
         }

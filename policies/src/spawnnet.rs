@@ -16,17 +16,18 @@
 //!   the first cannot run and the second does not do what it says;
 //! - [`fine_tune`](crate::BackboneConfig::fine_tune) does; the reference's switch does not.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{relu, softmax};
+use burn::tensor::activation::softmax;
 use engraft_backbones::Features;
+use engraft_kernels::{conv2d_then_relu, join, linear_over_pixels, resize};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{BackboneConfig, FrozenStream};
 use crate::head::{Head, HeadConfig};
-use crate::layers::{ConvStream, Init, NUM_STAGES, interleave, resize, unit_norm};
+use crate::layers::{ConvStream, Init, NUM_STAGES, interleave, unit_pixels};
 use crate::{AttentionTensors, Contract, PolicyError, PolicyInput};
 
 /// Depth beyond this is read as this.
@@ -256,13 +257,13 @@ impl SpawnNet {
             if stage + self.adapters.len() >= NUM_STAGES
                 && let (Some(features), Some(adapter)) = (features.next(), adapters.next())
             {
-                let narrow = relu(adapt(adapter, features.map));
-                x = Tensor::cat(vec![x, resize(narrow.clone(), [h, w])], 1);
+                let narrow = conv2d_then_relu(adapter, features.map);
+                x = join(x, resize(narrow.clone(), [h, w]));
                 adapted.push(narrow);
             }
             x = self.conv.refine(stage, x);
             if let Some(linear) = self.linears.get(stage) {
-                x = project(linear, x); // back to [pictures, channels, h, w]
+                x = linear_over_pixels(linear, x); // back to [pictures, channels, h, w]
             }
         }
         let [_, c, h, w] = x.dims();
@@ -298,7 +299,7 @@ impl SpawnNet {
                 cls.unsqueeze_dims(&[2, 3])
             }
         };
-        Features { map: unit_norm(map, 1), cls: None }
+        Features { map: unit_pixels(map), cls: None }
     }
 }
 
@@ -306,29 +307,6 @@ impl SpawnNet {
 pub(crate) fn mean_of(map: Tensor<4>) -> Tensor<2> {
     let [pictures, channels, height, width] = map.dims();
     map.reshape([pictures, channels, height * width]).mean_dim(2).reshape([pictures, channels])
-}
-
-/// A convolution of one pixel.
-fn adapt(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    let [to, from, ..] = conv.weight.dims();
-    per_pixel(conv.weight.val().reshape([to, from]), conv.bias.as_ref(), x)
-}
-
-/// A linear layer over the channels of each pixel.
-fn project(linear: &Linear, x: Tensor<4>) -> Tensor<4> {
-    per_pixel(linear.weight.val().transpose(), linear.bias.as_ref(), x)
-}
-
-/// One matrix, `[to, from]`, for all pixels. As a product its gradient is several times faster
-/// than a convolution's on the CPU.
-fn per_pixel(weight: Tensor<2>, bias: Option<&Param<Tensor<1>>>, x: Tensor<4>) -> Tensor<4> {
-    let ([pictures, from, height, width], [to, _]) = (x.dims(), weight.dims());
-    let y = weight.unsqueeze::<3>().matmul(x.reshape([pictures, from, height * width]));
-    let y = match bias {
-        Some(bias) => y + bias.val().reshape([1, to, 1]),
-        None => y,
-    };
-    y.reshape([pictures, to, height, width])
 }
 
 /// A softmax over the places of a map, by the length of the feature at each.

@@ -9,6 +9,8 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
+use engraft_kernels::Activation::{None as Nothing, Relu6};
+use engraft_kernels::fixed::{conv2d, conv2d_add};
 
 use crate::tap::Collector;
 use crate::{Architecture, Facet, Features, Preprocessing, Tap};
@@ -184,10 +186,6 @@ pub(crate) fn zero_bias(mut conv: Conv2d) -> Conv2d {
     conv
 }
 
-fn relu6(x: Tensor<4>) -> Tensor<4> {
-    x.clamp(0.0, 6.0)
-}
-
 impl InvertedResidualNet {
     pub(crate) fn init(architecture: Architecture, plan: &Plan, device: &Device) -> Self {
         let blocks = plan.blocks();
@@ -227,7 +225,7 @@ impl InvertedResidualNet {
     /// - `inputs`: `[n, 3, height, width]`, normalized
     pub(crate) fn features(&self, inputs: Tensor<4>, taps: &[Tap]) -> Vec<Features> {
         let mut collector = Collector::new(taps);
-        let mut x = relu6(self.stem.forward(inputs)); // [n, stem, h / 2, w / 2]
+        let mut x = conv2d(&self.stem, inputs, Relu6); // [n, stem, h / 2, w / 2]
         for (block, tap) in self.blocks.iter().zip(&self.tap_of_block) {
             if collector.is_full() {
                 return collector.finish();
@@ -238,7 +236,7 @@ impl InvertedResidualNet {
             }
         }
         if collector.wants(Facet::Head, 0) {
-            let map = relu6(self.head.forward(x)); // [n, head, h / 32, w / 32]
+            let map = conv2d(&self.head, x, Relu6); // [n, head, h / 32, w / 32]
             collector.offer(Facet::Head, 0, || Features { map: map.clone(), cls: None });
         }
         collector.finish()
@@ -261,10 +259,14 @@ impl InvertedResidual {
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let mut x = input.clone();
         if let Some(expand) = &self.expand {
-            x = relu6(expand.forward(x)); // [n, wide, h, w]
+            x = conv2d(expand, x, Relu6); // [n, wide, h, w]
         }
-        let x = relu6(self.depthwise.forward(x)); // [n, wide, h / stride, w / stride]
-        let x = self.project.forward(x); // [n, channels, h / stride, w / stride]
-        if self.has_shortcut { x + input } else { x }
+        let x = conv2d(&self.depthwise, x, Relu6); // [n, wide, h / stride, w / stride]
+        // [n, channels, h / stride, w / stride]
+        if self.has_shortcut {
+            conv2d_add(&self.project, x, input, Nothing)
+        } else {
+            conv2d(&self.project, x, Nothing)
+        }
     }
 }

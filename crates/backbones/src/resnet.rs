@@ -6,10 +6,10 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::activation::relu;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
+use engraft_kernels::Activation::{None as Nothing, Relu};
+use engraft_kernels::fixed::{conv2d, conv2d_add};
+use engraft_kernels::max_pool2d;
 
 use crate::inverted::{RELU_GAIN, zero_bias};
 use crate::tap::Collector;
@@ -133,9 +133,8 @@ impl Resnet {
     /// - `inputs`: `[n, 3, height, width]`, normalized
     pub(crate) fn features(&self, inputs: Tensor<4>, taps: &[Tap]) -> Vec<Features> {
         let mut collector = Collector::new(taps);
-        let x = relu(self.conv1.forward(inputs)); // [n, 64, h / 2, w / 2]
-        let pool = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
-        let mut x = max_pool2d(x, pool); // [n, 64, h / 4, w / 4]
+        let x = conv2d(&self.conv1, inputs, Relu); // [n, 64, h / 2, w / 2]
+        let mut x = max_pool2d(x, 3, 2, 1); // [n, 64, h / 4, w / 4]
         let layers = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
         for (layer, blocks) in (1..).zip(layers) {
             if collector.is_full() {
@@ -150,15 +149,15 @@ impl Resnet {
 
 impl Block {
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let mut x = relu(self.conv1.forward(input.clone()));
-        x = self.conv2.forward(x);
-        if let Some(conv3) = &self.conv3 {
-            x = conv3.forward(relu(x));
-        }
+        let x = conv2d(&self.conv1, input.clone(), Relu);
+        let (x, last) = match &self.conv3 {
+            Some(conv3) => (conv2d(&self.conv2, x, Relu), conv3),
+            None => (x, &self.conv2),
+        };
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(input),
+            Some(downsample) => conv2d(downsample, input, Nothing),
             None => input,
         };
-        relu(x + shortcut)
+        conv2d_add(last, x, shortcut, Relu)
     }
 }

@@ -7,10 +7,10 @@
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::{gelu, softmax};
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
+use engraft_kernels::Activation::{Gelu, None as Nothing};
+use engraft_kernels::fixed::{attention, conv2d, layer_norm, linear, linear_add};
 
 use crate::tap::Collector;
 use crate::{Architecture, Facet, Features, Preprocessing, Tap};
@@ -135,10 +135,10 @@ impl Vit {
     /// - `inputs`: `[n, 3, height, width]`, normalized
     pub(crate) fn features(&self, inputs: Tensor<4>, taps: &[Tap]) -> Vec<Features> {
         let mut collector = Collector::new(taps);
-        let patches = self.patch_embed.proj.forward(inputs); // [n, width, rows, columns]
+        let patches = conv2d(&self.patch_embed.proj, inputs, Nothing); // [n, width, rows, columns]
         let [n, width, rows, columns] = patches.dims();
         let grid = Grid { rows, columns };
-        let patches = patches.reshape([n, width, rows * columns]).swap_dims(1, 2);
+        let patches = patches.permute([0, 2, 3, 1]).reshape([n, rows * columns, width]);
         let cls = self.cls_token.val().expand([n, 1, width]);
         let tokens = Tensor::cat(vec![cls, patches], 1); // [n, 1 + rows * columns, width]
         let mut x = tokens + self.positions(grid);
@@ -208,9 +208,14 @@ impl Grid {
     fn features(self, tokens: Tensor<3>) -> Features {
         let [n, t, channels] = tokens.dims();
         let cls = tokens.clone().slice([0..n, 0..1, 0..channels]).reshape([n, channels]);
-        let patches = tokens.slice([0..n, 1..t, 0..channels]).swap_dims(1, 2);
-        Features { map: patches.reshape([n, channels, self.rows, self.columns]), cls: Some(cls) }
+        let patches = tokens.slice([0..n, 1..t, 0..channels]);
+        let map = patches.reshape([n, self.rows, self.columns, channels]).permute([0, 3, 1, 2]);
+        Features { map, cls: Some(cls) }
     }
+}
+
+fn norm(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+    layer_norm(norm, x, NORM_EPSILON as f32)
 }
 
 impl Block {
@@ -226,7 +231,7 @@ impl Block {
         collector: &mut Collector<'_>,
     ) -> Option<Tensor<3>> {
         let [n, tokens, width] = x.dims();
-        let qkv = self.attn.qkv.forward(self.norm1.forward(x.clone())); // [n, tokens, 3 * width]
+        let qkv = linear(&self.attn.qkv, norm(&self.norm1, x.clone()), Nothing); // [n, tokens, 3 * width]
         let part =
             |index: usize| qkv.clone().slice([0..n, 0..tokens, index * width..(index + 1) * width]);
         for (index, facet) in [Facet::Query, Facet::Key, Facet::Value].into_iter().enumerate() {
@@ -246,12 +251,9 @@ impl Block {
         if collector.is_full() {
             return None;
         }
-        let options = AttentionModuleOptions::default(); // scaled by 1 / sqrt(width / heads)
-        let mixed = attention(by_head(0), by_head(1), by_head(2), None, None, options);
-        let mixed = mixed.swap_dims(1, 2).reshape([n, tokens, width]);
-        let x = x + self.attn.proj.forward(mixed);
-        let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone()))); // [n, tokens, 4 * width]
-        Some(x + self.mlp.fc2.forward(hidden))
+        let x = linear_add(&self.attn.proj, attention(qkv, heads), x);
+        let hidden = linear(&self.mlp.fc1, norm(&self.norm2, x.clone()), Gelu); // [n, tokens, 4 * width]
+        Some(linear_add(&self.mlp.fc2, hidden, x))
     }
 }
 

@@ -1,0 +1,180 @@
+//! Scaled dot-product attention, a few rows of scores at a time.
+
+use crate::lanes::{Lanes, for_each_isa};
+use crate::math::exp;
+use crate::threads::{Shared, for_each, with_scratch, written};
+use crate::tile::{Finish, Rows, rows_by_panel};
+
+/// Columns of a panel of keys or values.
+const PANEL: usize = 32;
+
+/// Rows of scores at a time: whole tiles.
+const ROWS: usize = 28;
+
+/// Mixes the values of every head: `[n, tokens, 3 * width]` of queries, keys and values, whose
+/// heads lie side by side, to `[n, tokens, width]`. Scores are scaled by the root of a head's
+/// width.
+pub(crate) fn attention(qkv: &[f32], n: usize, tokens: usize, width: usize, heads: usize) -> Vec<f32> {
+    let head = width / heads;
+    assert_eq!(qkv.len(), n * tokens * 3 * width);
+    assert_eq!(head * heads, width, "heads of {width} channels");
+    let padded = tokens.next_multiple_of(PANEL);
+    let value_panels = head.div_ceil(PANEL);
+    let (keys_len, values_len) = (padded * head, value_panels * tokens * PANEL);
+    let scale = 1.0 / (head as f32).sqrt();
+    let fill = |y: Shared| {
+        for_each(n * heads, n * heads * tokens * tokens * head * 2, |index| {
+            let y = y;
+            let (image, at) = (index / heads, index % heads * head);
+            let qkv = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
+            with_scratch(keys_len + values_len + ROWS * padded, |scratch| {
+                let (keys, rest) = scratch.split_at_mut(keys_len);
+                let (values, scores) = rest.split_at_mut(values_len);
+                let row = |token: usize, part: usize| {
+                    &qkv[token * 3 * width + part * width + at..][..head]
+                };
+                pack_keys(keys, head, tokens, |token| row(token, 1));
+                pack_values(values, head, tokens, |token| row(token, 2));
+                for first in (0..tokens).step_by(ROWS) {
+                    let rows = ROWS.min(tokens - first);
+                    let task = Rows {
+                        a: row(first, 0).as_ptr(),
+                        a_pixel: 3 * width,
+                        a_line: 0,
+                        segments: 1,
+                        segment: 0,
+                        segment_len: head,
+                        b: keys.as_ptr(),
+                        b_row: PANEL,
+                        c: scores.as_mut_ptr(),
+                        c_pixel: padded,
+                        c_line: 0,
+                        lines: 1,
+                        pixels: rows,
+                        columns: PANEL,
+                        finish: Finish::NOTHING,
+                    };
+                    for panel in 0..padded / PANEL {
+                        // SAFETY: queries of `rows` tokens, whole panels, and room for their
+                        // scores.
+                        unsafe {
+                            rows_by_panel(&Rows {
+                                b: keys.as_ptr().add(panel * PANEL * head),
+                                c: scores.as_mut_ptr().add(panel * PANEL),
+                                ..task
+                            });
+                        }
+                    }
+                    for scores in scores.chunks_exact_mut(padded).take(rows) {
+                        // SAFETY: none beyond the instruction set, which is looked up.
+                        unsafe { softmax(&mut scores[..tokens], scale) };
+                    }
+                    for panel in 0..value_panels {
+                        let to = (image * tokens + first) * width + at + panel * PANEL;
+                        // SAFETY: scores of `rows` rows, whole panels of all tokens, and this
+                        // head's columns of the room for the output.
+                        unsafe {
+                            rows_by_panel(&Rows {
+                                a: scores.as_ptr(),
+                                a_pixel: padded,
+                                segment_len: tokens,
+                                b: values.as_ptr().add(panel * tokens * PANEL),
+                                c: y.at(to),
+                                c_pixel: width,
+                                columns: PANEL.min(head - panel * PANEL),
+                                ..task
+                            });
+                        }
+                    }
+                }
+            });
+        });
+    };
+    // SAFETY: the tasks cover every head of every token.
+    unsafe { written(n * tokens * width, fill) }
+}
+
+/// Panels of 32 tokens, `[head, 32]` each; tokens beyond the last are zero.
+fn pack_keys<'a>(keys: &mut [f32], head: usize, tokens: usize, row: impl Fn(usize) -> &'a [f32]) {
+    for (panel, keys) in keys.chunks_exact_mut(PANEL * head).enumerate() {
+        for column in 0..PANEL {
+            let token = panel * PANEL + column;
+            if token < tokens {
+                for (i, &value) in row(token).iter().enumerate() {
+                    keys[i * PANEL + column] = value;
+                }
+            } else {
+                for i in 0..head {
+                    keys[i * PANEL + column] = 0.0;
+                }
+            }
+        }
+    }
+}
+
+/// Panels of 32 channels, `[tokens, 32]` each; channels beyond the head's are zero.
+fn pack_values<'a>(
+    values: &mut [f32],
+    head: usize,
+    tokens: usize,
+    row: impl Fn(usize) -> &'a [f32],
+) {
+    for (panel, values) in values.chunks_exact_mut(tokens * PANEL).enumerate() {
+        let columns = PANEL.min(head - panel * PANEL);
+        for (token, to) in values.chunks_exact_mut(PANEL).enumerate() {
+            to[..columns].copy_from_slice(&row(token)[panel * PANEL..][..columns]);
+            to[columns..].fill(0.0);
+        }
+    }
+}
+
+for_each_isa! {
+    /// `exp(scale * x)`, divided by its sum.
+    ///
+    /// # Safety
+    ///
+    /// None beyond the instruction set, which is looked up.
+    unsafe fn softmax(x: &mut [f32], scale: f32) = softmax_with
+}
+
+#[inline(always)]
+unsafe fn softmax_with<S: Lanes>(x: &mut [f32], scale: f32) {
+    let (len, x) = (x.len(), x.as_mut_ptr());
+    let whole = len / S::WIDTH * S::WIDTH;
+    // SAFETY: vectors up to `whole`, and then what is left, all inside `x`.
+    unsafe {
+        let mut largest = f32::NEG_INFINITY;
+        if whole > 0 {
+            let mut most = S::load(x);
+            for at in (0..whole).step_by(S::WIDTH) {
+                most = most.max(S::load(x.add(at)));
+            }
+            largest = most.largest();
+        }
+        for at in whole..len {
+            largest = largest.max(*x.add(at));
+        }
+        let (scale, shift) = (S::splat(scale), S::splat(-largest * scale));
+        let (mut sum, mut rest) = (S::splat(0.0), 0.0);
+        for at in (0..whole).step_by(S::WIDTH) {
+            let value = exp(S::load(x.add(at)).mul_add(scale, shift));
+            sum = sum.add(value);
+            value.store(x.add(at));
+        }
+        if whole < len {
+            let value = exp(S::load_part(x.add(whole), len - whole).mul_add(scale, shift));
+            value.store_part(x.add(whole), len - whole);
+            for at in whole..len {
+                rest += *x.add(at);
+            }
+        }
+        let factor = 1.0 / (sum.sum() + rest);
+        let factors = S::splat(factor);
+        for at in (0..whole).step_by(S::WIDTH) {
+            S::load(x.add(at)).mul(factors).store(x.add(at));
+        }
+        for at in whole..len {
+            *x.add(at) *= factor;
+        }
+    }
+}

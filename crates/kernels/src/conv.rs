@@ -1,0 +1,380 @@
+//! Convolutions without a column matrix.
+//!
+//! Channels lie last, so a line of the kernel covers one run of memory: an output pixel is the sum
+//! of `kernel height` products of a run with packed weights. What the padding needs is a copy of a
+//! few lines with zeros around them, which stays in the cache; the ReLU in front of a convolution
+//! is done in that copy.
+
+use crate::panels::Panels;
+use crate::picture::Pictures;
+use crate::threads::{Shared, Source, for_each, parts, with_scratch, written};
+use crate::tile::{Finish, Outer, Rows, outer_sums, rows_by_panel};
+use crate::Activation;
+
+/// Bytes of the copied lines: they and a panel of weights fit a level-2 cache.
+const BAND_BYTES: usize = 256 * 1024;
+
+/// Sizes of a convolution.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    /// Input line and column under the kernel's first place at the first output pixel.
+    pub(crate) origin: [isize; 2],
+    pub(crate) output: [usize; 2],
+}
+
+/// Where an output pixel is, in values.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) first: usize,
+    pub(crate) image: usize,
+    pub(crate) line: usize,
+    pub(crate) pixel: usize,
+}
+
+impl Place {
+    /// Pictures `[n, h, w, c]` without gaps.
+    pub(crate) fn dense([height, width]: [usize; 2], channels: usize) -> Self {
+        let line = width * channels;
+        Self { first: 0, image: height * line, line, pixel: channels }
+    }
+}
+
+/// What is added to and done with the sums; `gate` and `add` are laid out as the output.
+#[derive(Clone, Copy)]
+pub(crate) struct Ending<'a> {
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) gate: Option<&'a [f32]>,
+    pub(crate) add: Option<&'a [f32]>,
+    pub(crate) activation: Activation,
+}
+
+impl Ending<'_> {
+    pub(crate) const NOTHING: Self =
+        Self { bias: None, gate: None, add: None, activation: Activation::None };
+}
+
+impl Window {
+    /// Input lines under `lines` output lines, and input columns under all.
+    pub(crate) fn span(&self, lines: usize) -> [usize; 2] {
+        let span = |outputs: usize, axis: usize| {
+            outputs.saturating_sub(1) * self.stride[axis] + self.kernel[axis]
+        };
+        [span(lines, 0), span(self.output[1], 1)]
+    }
+
+    /// Whether every place of the kernel is inside the pictures at every output pixel.
+    fn is_inside(&self, pictures: &Pictures) -> bool {
+        let [lines, columns] = self.span(self.output[0]);
+        let fits = |origin: isize, span: usize, size: usize| {
+            origin >= 0 && origin as usize + span <= size
+        };
+        fits(self.origin[0], lines, pictures.height) && fits(self.origin[1], columns, pictures.width)
+    }
+
+    /// Whether tiles can read the pictures where they are.
+    pub(crate) fn reads_in_place(&self, pictures: &Pictures, relu: bool) -> bool {
+        let runs = self.kernel[1] == 1 || pictures.pixel == pictures.channels;
+        !relu && pictures.is_channels_last() && runs && self.is_inside(pictures)
+    }
+
+    /// Output lines per task, so that every thread has some and their input fits the cache.
+    pub(crate) fn band(&self, pictures: &Pictures, at_least: usize) -> usize {
+        let [_, columns] = self.span(1);
+        let line = columns * pictures.channels * size_of::<f32>();
+        let fitting = (BAND_BYTES / line.max(1)).saturating_sub(self.kernel[0]) / self.stride[0] + 1;
+        let shares = at_least.div_ceil(pictures.n.max(1));
+        fitting.min(self.output[0].div_ceil(shares)).max(1)
+    }
+
+    fn multiplications(&self, pictures: &Pictures, outputs: usize) -> usize {
+        let [[kh, kw], [oh, ow]] = [self.kernel, self.output];
+        pictures.n * oh * ow * kh * kw * pictures.channels * outputs
+    }
+}
+
+/// Convolves `pictures` with packed weights and writes to `place`.
+///
+/// # Safety
+///
+/// `place` lies inside the allocation of `y` for every pixel and `weights.n()` channels, `gate`
+/// and `add` are as long as that, and nobody else touches `y` meanwhile.
+pub(crate) unsafe fn convolve(
+    window: &Window,
+    pictures: &Pictures,
+    relu: bool,
+    weights: &Panels,
+    ending: Ending,
+    y: Shared,
+    place: Place,
+) {
+    let [lines, columns] = window.output;
+    let [kernel_lines, kernel_columns] = window.kernel;
+    assert_eq!(weights.k(), kernel_lines * kernel_columns * pictures.channels);
+    assert!(ending.bias.is_none_or(|bias| bias.len() == weights.n()));
+    let [bias, gate, add] = [ending.bias, ending.gate, ending.add].map(Source::of);
+    let work = window.multiplications(pictures, weights.n());
+    let in_place = window.reads_in_place(pictures, relu);
+    let threads = parts(work);
+    let band = window.band(pictures, threads);
+    let bands = lines.div_ceil(band);
+    // Few and small pictures: the channels are shared out too.
+    let shares = threads.div_ceil(pictures.n * bands).min(weights.len()).max(1);
+    let task = |index: usize| {
+        // Whole, so that the closure takes the wrappers and not the pointers in them.
+        let ([bias, gate, add], y) = ([bias, gate, add], y);
+        let (index, share) = (index / shares, index % shares);
+        let (image, first) = (index / bands, index % bands * band);
+        let lines = band.min(lines - first);
+        let panels = weights.len() * share / shares..weights.len() * (share + 1) / shares;
+        let run = |a: *const f32, a_pixel: usize, a_line: usize| {
+            for panel in panels.clone() {
+                let to =
+                    place.first + image * place.image + first * place.line + Panels::first(panel);
+                let finish = Finish {
+                    bias: bias.0,
+                    gate: gate.0,
+                    add: add.0,
+                    activation: ending.activation,
+                };
+                let rows = Rows {
+                    a,
+                    a_pixel: window.stride[1] * a_pixel,
+                    a_line: window.stride[0] * a_line,
+                    segments: kernel_lines,
+                    segment: a_line,
+                    segment_len: kernel_columns * pictures.channels,
+                    b: weights.panel(panel).as_ptr(),
+                    b_row: weights.width(panel),
+                    c: y.at(to),
+                    c_pixel: place.pixel,
+                    c_line: place.line,
+                    lines,
+                    pixels: columns,
+                    columns: weights.columns(panel),
+                    finish: finish.at(to, Panels::first(panel)),
+                };
+                // SAFETY: `a` spans the band with all that the kernel covers, panels are whole,
+                // the caller vouches for the output, and each task has lines or panels of its own.
+                unsafe { rows_by_panel(&rows) };
+            }
+        };
+        let top = window.origin[0] + (first * window.stride[0]) as isize;
+        if in_place {
+            let at = top as usize * pictures.line + window.origin[1] as usize * pictures.pixel;
+            return run(pictures.image(image)[at..].as_ptr(), pictures.pixel, pictures.line);
+        }
+        let span = window.span(lines);
+        with_scratch(span[0] * span[1] * pictures.channels, |scratch| {
+            pictures.copy(image, [top, window.origin[1]], span, relu, scratch);
+            run(scratch.as_ptr(), pictures.channels, span[1] * pictures.channels);
+        });
+    };
+    for_each(pictures.n * bands * shares, work, task);
+}
+
+/// The gradient of weights, `[co, ci, kh, kw]`.
+///
+/// `grads` are channels last without gaps. Pictures are dealt out in as many parts as there are
+/// threads and the parts are added in order, so that the sum is the same every time on the same
+/// number of threads.
+pub(crate) fn weight_gradient(
+    window: &Window,
+    pictures: &Pictures,
+    relu: bool,
+    grads: &[f32],
+    outputs: usize,
+) -> Vec<f32> {
+    let [lines, columns] = window.output;
+    let [kernel_lines, kernel_columns] = window.kernel;
+    let channels = pictures.channels;
+    let run_len = kernel_columns * channels;
+    let k = kernel_lines * run_len;
+    let work = window.multiplications(pictures, outputs);
+    let threads = parts(work);
+    let band = window.band(pictures, threads);
+    let bands = lines.div_ceil(band);
+    let tasks = pictures.n * bands;
+    let parts = threads.min(tasks).max(1);
+    let in_place = window.reads_in_place(pictures, relu);
+    // Enough pixels that reading and writing the sums costs little beside them.
+    let step = 64_usize.div_ceil(columns.max(1));
+    let len = outputs * k;
+    let mut sums = vec![0.0_f32; parts * len];
+    let all = Shared(sums.as_mut_ptr());
+    for_each(parts, work, |part| {
+        let all = all;
+        let sum = all.at(part * len);
+        let add_up = |x: *const f32, x_pixel: usize, x_line: usize, dy: &[f32], lines: usize| {
+            for first in (0..lines).step_by(step) {
+                for kernel_line in 0..kernel_lines {
+                    let outer = Outer {
+                        a: dy[first * columns * outputs..].as_ptr(),
+                        a_pixel: outputs,
+                        a_line: columns * outputs,
+                        b: x.wrapping_add((first * window.stride[0] + kernel_line) * x_line),
+                        b_pixel: window.stride[1] * x_pixel,
+                        b_line: window.stride[0] * x_line,
+                        lines: step.min(lines - first),
+                        pixels: columns,
+                        c: sum.wrapping_add(kernel_line * run_len),
+                        c_row: k,
+                        rows: outputs,
+                        columns: run_len,
+                    };
+                    // SAFETY: `x` spans what the kernel covers, `dy` the band's lines, and each
+                    // part has sums of its own.
+                    unsafe { outer_sums(&outer) };
+                }
+            }
+        };
+        for index in tasks * part / parts..tasks * (part + 1) / parts {
+            let (image, first) = (index / bands, index % bands * band);
+            let lines = band.min(lines - first);
+            let dy = &grads[(image * window.output[0] + first) * columns * outputs..];
+            let top = window.origin[0] + (first * window.stride[0]) as isize;
+            if in_place {
+                let at = top as usize * pictures.line + window.origin[1] as usize * pictures.pixel;
+                let x = pictures.image(image)[at..].as_ptr();
+                add_up(x, pictures.pixel, pictures.line, dy, lines);
+                continue;
+            }
+            let span = window.span(lines);
+            with_scratch(span[0] * span[1] * channels, |scratch| {
+                pictures.copy(image, [top, window.origin[1]], span, relu, scratch);
+                add_up(scratch.as_ptr(), channels, span[1] * channels, dy, lines);
+            });
+        }
+    });
+    let (total, others) = sums.split_at_mut(len);
+    for other in others.chunks_exact(len.max(1)) {
+        for (total, value) in total.iter_mut().zip(other) {
+            *total += value;
+        }
+    }
+    let plane = kernel_lines * kernel_columns;
+    let mut weight = vec![0.0; outputs * k];
+    for (to, from) in weight.chunks_exact_mut(k.max(1)).zip(total.chunks_exact(k.max(1))) {
+        for (place, from) in from.chunks_exact(channels).enumerate() {
+            for (channel, value) in from.iter().enumerate() {
+                to[channel * plane + place] = *value;
+            }
+        }
+    }
+    weight
+}
+
+/// The sum of every channel over all pixels.
+pub(crate) fn channel_sums(pixels: &[f32], channels: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; channels];
+    for pixel in pixels.chunks_exact(channels.max(1)) {
+        for (sum, value) in sums.iter_mut().zip(pixel) {
+            *sum += value;
+        }
+    }
+    sums
+}
+
+/// The gradient of the input of a convolution, `[n, h, w, ci]`: with a stride, one convolution of
+/// the gradients for each phase of the input pixels.
+///
+/// `gate` and `add` are laid out as the result.
+pub(crate) fn input_gradient(
+    window: &Window,
+    grads: &Pictures,
+    weight: &[f32],
+    channels: usize,
+    [height, width]: [usize; 2],
+    gate: Option<&[f32]>,
+    add: Option<&[f32]>,
+) -> Vec<f32> {
+    let [kernel_lines, kernel_columns] = window.kernel;
+    let outputs = grads.channels;
+    let plane = kernel_lines * kernel_columns;
+    let phases = |axis: usize| (0..window.stride[axis]).map(move |r| Phase::new(window, axis, r));
+    let sizes = [height, width];
+    let len = grads.n * height * width * channels;
+    // A kernel smaller than its stride leaves pixels out.
+    let covers = (0..2).all(|axis| window.kernel[axis] >= window.stride[axis]);
+    let fill = |dx: Shared| {
+        if !covers {
+            assert!(add.is_none(), "a gradient beside a kernel smaller than its stride");
+            // SAFETY: the room that `written` made.
+            unsafe { std::ptr::write_bytes(dx.0, 0, len) };
+        }
+        for (down, right) in phases(0).flat_map(|down| phases(1).map(move |right| (down, right))) {
+            let output = [down.outputs(sizes[0]), right.outputs(sizes[1])];
+            if down.taps == 0 || right.taps == 0 || output.contains(&0) {
+                continue;
+            }
+            let rows: Vec<usize> = (0..down.taps)
+                .flat_map(|ty| (0..right.taps).map(move |tx| (ty, tx)))
+                .map(|(ty, tx)| down.kernel_place(ty) * kernel_columns + right.kernel_place(tx))
+                .flat_map(|place| (0..outputs).map(move |out| out * channels * plane + place))
+                .collect();
+            let panels = Panels::pack(weight, &rows, channels, plane);
+            let phase = Window {
+                kernel: [down.taps, right.taps],
+                stride: [1, 1],
+                origin: [down.origin(), right.origin()],
+                output,
+            };
+            let dense = Place::dense([height, width], channels);
+            let place = Place {
+                first: down.first_input() * dense.line + right.first_input() * dense.pixel,
+                image: dense.image,
+                line: dense.line * down.stride,
+                pixel: dense.pixel * right.stride,
+            };
+            let ending = Ending { gate, add, ..Ending::NOTHING };
+            // SAFETY: every phase's pixels are inside the room, and no two phases share one.
+            unsafe { convolve(&phase, grads, false, &panels, ending, dx, place) };
+        }
+    };
+    // SAFETY: either every pixel is in a phase, or zeros came first.
+    unsafe { written(len, fill) }
+}
+
+/// The input pixels along one axis that lie `r` beyond a multiple of the stride, counted from the
+/// padding: they meet every `stride`-th place of the kernel, from place `r` on.
+#[derive(Clone, Copy)]
+struct Phase {
+    stride: usize,
+    r: usize,
+    /// Places of the kernel that these pixels meet.
+    taps: usize,
+    /// Padding in front.
+    pad: isize,
+    /// Number of the first such pixel that is inside the picture.
+    first: isize,
+}
+
+impl Phase {
+    fn new(window: &Window, axis: usize, r: usize) -> Self {
+        let (stride, pad) = (window.stride[axis], -window.origin[axis]);
+        let taps = window.kernel[axis].saturating_sub(r).div_ceil(stride);
+        let first = (pad - r as isize + stride as isize - 1).div_euclid(stride as isize).max(0);
+        Self { stride, r, taps, pad, first }
+    }
+
+    /// The input pixel that `first` is.
+    fn first_input(&self) -> usize {
+        (self.first * self.stride as isize + self.r as isize - self.pad) as usize
+    }
+
+    /// How many of them are inside a picture of `size`.
+    fn outputs(&self, size: usize) -> usize {
+        size.saturating_sub(self.first_input()).div_ceil(self.stride)
+    }
+
+    /// The kernel's place under tap `t`, the taps turned round.
+    fn kernel_place(&self, t: usize) -> usize {
+        self.r + self.stride * (self.taps - 1 - t)
+    }
+
+    /// The gradient under the first tap of the first pixel.
+    fn origin(&self) -> isize {
+        self.first - (self.taps as isize - 1)
+    }
+}

@@ -1,0 +1,173 @@
+//! Layers that are not learned, each with what follows it in one pass.
+//!
+//! On a `flex` tensor without automatic differentiation these run kernels of this crate; with it,
+//! and on every other backend, they are Burn's own operations one after another, which have
+//! gradients.
+
+use burn::backend::Dispatch;
+use burn::nn::conv::Conv2d;
+use burn::nn::{LayerNorm, Linear};
+use burn::tensor::activation::{gelu, relu};
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::Tensor;
+
+use crate::flex::Spec;
+use crate::fused::Fused;
+use crate::{Activation, bias, is_flex, spec};
+
+/// `activation(conv.forward(x))`.
+///
+/// # Shapes
+///
+/// As for [`conv2d`](crate::conv2d).
+pub fn conv2d(conv: &Conv2d, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    let Some(spec) = spec(conv, &x).filter(|_| is_plain_flex(&x)) else {
+        return activate(conv.forward(x), activation);
+    };
+    let spec = Spec { activation, ..spec };
+    let [outputs, per_group, ..] = conv.weight.dims();
+    let depthwise = conv.groups > 1 && per_group == 1 && outputs == x.dims()[1];
+    if conv.groups > 1 && !depthwise {
+        return activate(conv.forward(x), activation);
+    }
+    let bias = bias(conv, &x.device()).into_dispatch();
+    let (x, weight) = (x.into_dispatch(), conv.weight.val().into_dispatch());
+    Tensor::from_dispatch(if depthwise {
+        Dispatch::depthwise_then(x, weight, bias, spec)
+    } else {
+        Dispatch::conv_then(x, weight, bias, spec)
+    })
+}
+
+/// `activation(conv.forward(x) + add)`.
+///
+/// # Shapes
+///
+/// As for [`conv2d`](crate::conv2d); `add` has the output's.
+pub fn conv2d_add(
+    conv: &Conv2d,
+    x: Tensor<4>,
+    add: Tensor<4>,
+    activation: Activation,
+) -> Tensor<4> {
+    match spec(conv, &x).filter(|_| is_plain_flex(&x) && conv.groups == 1) {
+        Some(spec) => {
+            let spec = Spec { activation, ..spec };
+            let bias = bias(conv, &x.device()).into_dispatch();
+            let (x, weight) = (x.into_dispatch(), conv.weight.val().into_dispatch());
+            let add = add.into_dispatch();
+            Tensor::from_dispatch(Dispatch::conv_add_then(x, weight, bias, add, spec))
+        }
+        None => activate(conv.forward(x) + add, activation),
+    }
+}
+
+/// `activation(linear.forward(x))`.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, rows, from]`
+/// - output: `[batch, rows, to]`
+pub fn linear(linear: &Linear, x: Tensor<3>, activation: Activation) -> Tensor<3> {
+    let [n, rows, from] = x.dims();
+    match &linear.bias {
+        Some(bias) if is_plain_flex(&x) => {
+            let x = x.reshape([n * rows, from]).into_dispatch();
+            let (weight, bias) = (linear.weight.val().into_dispatch(), bias.val().into_dispatch());
+            let y = Tensor::<2>::from_dispatch(Dispatch::linear_then(x, weight, bias, activation));
+            let [_, to] = y.dims();
+            y.reshape([n, rows, to])
+        }
+        _ => activate(linear.forward(x), activation),
+    }
+}
+
+/// `linear.forward(x) + add`.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, rows, from]`
+/// - `add`, output: `[batch, rows, to]`
+pub fn linear_add(linear: &Linear, x: Tensor<3>, add: Tensor<3>) -> Tensor<3> {
+    let ([n, rows, from], [_, _, to]) = (x.dims(), add.dims());
+    match &linear.bias {
+        Some(bias) if is_plain_flex(&x) => {
+            let x = x.reshape([n * rows, from]).into_dispatch();
+            let (weight, bias) = (linear.weight.val().into_dispatch(), bias.val().into_dispatch());
+            let add = add.reshape([n * rows, to]).into_dispatch();
+            let y = Tensor::<2>::from_dispatch(Dispatch::linear_add(x, weight, bias, add));
+            y.reshape([n, rows, to])
+        }
+        _ => linear.forward(x) + add,
+    }
+}
+
+/// `norm.forward(x)`, with `epsilon` as it was configured.
+///
+/// # Shapes
+///
+/// - `x`, output: `[batch, rows, width]`
+pub fn layer_norm(norm: &LayerNorm, x: Tensor<3>, epsilon: f32) -> Tensor<3> {
+    match &norm.beta {
+        Some(beta) if is_plain_flex(&x) => {
+            let (scale, shift) = (norm.gamma.val().into_dispatch(), beta.val().into_dispatch());
+            Tensor::from_dispatch(Dispatch::norm_rows(x.into_dispatch(), scale, shift, epsilon))
+        }
+        _ => norm.forward(x),
+    }
+}
+
+/// The values of every head mixed by the scaled products of its queries and keys.
+///
+/// # Shapes
+///
+/// - `qkv`: `[batch, tokens, 3 * width]`: queries, keys and values, heads side by side in each
+/// - output: `[batch, tokens, width]`
+pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    if is_plain_flex(&qkv) {
+        return Tensor::from_dispatch(Dispatch::mix_heads(qkv.into_dispatch(), heads));
+    }
+    let [n, tokens, wide] = qkv.dims();
+    let width = wide / 3;
+    let by_head = |part: usize| {
+        let part = qkv.clone().slice([0..n, 0..tokens, part * width..(part + 1) * width]);
+        part.reshape([n, tokens, heads, width / heads]).swap_dims(1, 2)
+    };
+    let options = AttentionModuleOptions::default(); // scaled by 1 / sqrt(width / heads)
+    let mixed = burn::tensor::module::attention(
+        by_head(0),
+        by_head(1),
+        by_head(2),
+        None,
+        None,
+        options,
+    );
+    mixed.swap_dims(1, 2).reshape([n, tokens, width])
+}
+
+/// The channels of every pixel, `offset` added, divided by their Euclidean length.
+///
+/// # Shapes
+///
+/// - `x`, output: `[batch, channels, height, width]`
+pub fn unit_norm(x: Tensor<4>, offset: f32) -> Tensor<4> {
+    if is_plain_flex(&x) {
+        return Tensor::from_dispatch(Dispatch::unit_channels(x.into_dispatch(), offset));
+    }
+    let x = x.add_scalar(offset);
+    let length = x.clone().square().sum_dim(1).sqrt();
+    x / length
+}
+
+fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => relu(x),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Gelu => gelu(x),
+    }
+}
+
+fn is_plain_flex<const D: usize>(x: &Tensor<D>) -> bool {
+    is_flex(x) && !x.is_autodiff()
+}

@@ -1,0 +1,148 @@
+//! Weights, packed into panels that a tile reads from front to back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+use burn::tensor::Bytes;
+use burn_flex::FlexTensor;
+
+/// Columns of a panel: two of the widest vectors.
+const PANEL: usize = 32;
+
+/// A matrix `[k, n]`, cut into panels of 32 columns that lie one after another, each row by row.
+/// The last panel has 16 columns where no more are left; what it has beyond `n` is zero.
+#[derive(Debug)]
+pub(crate) struct Panels {
+    data: Vec<f32>,
+    k: usize,
+    n: usize,
+}
+
+impl Panels {
+    /// Packs the matrix whose value at row `k` and column `n` is `values[rows[k] + n * step]`.
+    pub(crate) fn pack(values: &[f32], rows: &[usize], n: usize, step: usize) -> Self {
+        let k = rows.len();
+        let mut packed = Self { data: Vec::new(), k, n };
+        let total: usize = (0..packed.len()).map(|panel| k * packed.width(panel)).sum();
+        let mut data = Vec::with_capacity(total);
+        for panel in 0..packed.len() {
+            let (first, width) = (panel * PANEL, packed.width(panel));
+            let columns = packed.columns(panel);
+            for &row in rows {
+                let from = &values[row + first * step..];
+                if step == 1 {
+                    data.extend_from_slice(&from[..columns]);
+                } else {
+                    data.extend((0..columns).map(|column| from[column * step]));
+                }
+                data.resize(data.len() + width - columns, 0.0);
+            }
+        }
+        packed.data = data;
+        packed
+    }
+
+    /// Number of panels.
+    pub(crate) fn len(&self) -> usize {
+        self.n.div_ceil(PANEL)
+    }
+
+    /// Rows of the matrix.
+    pub(crate) fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of the matrix.
+    pub(crate) fn n(&self) -> usize {
+        self.n
+    }
+
+    /// First column of a panel.
+    pub(crate) fn first(panel: usize) -> usize {
+        panel * PANEL
+    }
+
+    /// Columns of the matrix that a panel has.
+    pub(crate) fn columns(&self, panel: usize) -> usize {
+        (self.n - panel * PANEL).min(PANEL)
+    }
+
+    /// Values between two rows of a panel.
+    pub(crate) fn width(&self, panel: usize) -> usize {
+        self.columns(panel).next_multiple_of(16)
+    }
+
+    /// A panel's values, `[k, width]`.
+    pub(crate) fn panel(&self, panel: usize) -> &[f32] {
+        &self.data[panel * PANEL * self.k..][..self.k * self.width(panel)]
+    }
+}
+
+/// How a tensor of weights is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// `[co, ci, kh, kw]` to rows in the order of kernel line, kernel column, input channel.
+    Convolution,
+    /// `[c, 1, kh, kw]` to one row per place of the kernel.
+    Depthwise,
+    /// `[k, n]` as it is.
+    Product,
+}
+
+impl Form {
+    fn pack(self, values: &[f32], shape: &[usize]) -> Panels {
+        let places = |channels: usize, plane: usize| {
+            (0..plane).flat_map(move |place| (0..channels).map(move |c| c * plane + place))
+        };
+        match (self, shape) {
+            (Self::Convolution, &[out, channels, height, width]) => {
+                let rows: Vec<_> = places(channels, height * width).collect();
+                Panels::pack(values, &rows, out, channels * height * width)
+            }
+            (Self::Depthwise, &[channels, _, height, width]) => {
+                let rows: Vec<_> = places(1, height * width).collect();
+                Panels::pack(values, &rows, channels, height * width)
+            }
+            (Self::Product, &[k, n]) => {
+                let rows: Vec<_> = (0..k).map(|row| row * n).collect();
+                Panels::pack(values, &rows, n, 1)
+            }
+            (form, shape) => unreachable!("{form:?} of {shape:?}"),
+        }
+    }
+}
+
+/// Packed weights and the storage they were packed from.
+///
+/// While the weak reference lives, no other tensor can have that address, and whoever changes the
+/// values of a shared or watched storage gets a new one: so an address that is still alive holds
+/// what was packed.
+struct Kept {
+    source: Weak<Bytes>,
+    panels: Arc<Panels>,
+}
+
+type Key = (usize, Vec<usize>, Form);
+
+static KEPT: LazyLock<Mutex<HashMap<Key, Kept>>> = LazyLock::new(Mutex::default);
+
+/// The panels of a contiguous tensor. With `keep` they are packed once and live as long as it.
+pub(crate) fn panels(weight: &FlexTensor, form: Form, keep: bool) -> Arc<Panels> {
+    let shape = weight.layout().shape().to_vec();
+    if !keep {
+        return Arc::new(form.pack(weight.storage(), &shape));
+    }
+    let source = weight.data_arc();
+    let key = (Arc::as_ptr(&source).addr(), shape, form);
+    let lock = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(kept) = lock().get(&key)
+        && kept.source.strong_count() > 0
+    {
+        return kept.panels.clone();
+    }
+    let panels = Arc::new(form.pack(weight.storage(), &key.1));
+    let mut kept = lock();
+    kept.retain(|_, kept| kept.source.strong_count() > 0);
+    kept.insert(key, Kept { source: Arc::downgrade(&source), panels: panels.clone() });
+    panels
+}

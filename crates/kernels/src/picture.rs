@@ -1,0 +1,157 @@
+//! Pictures in memory, whichever way their channels lie.
+
+use burn::tensor::Shape;
+use burn_flex::{FlexTensor, Layout};
+
+/// Pictures `[n, c, h, w]` at any distances between neighbours, in values.
+#[derive(Clone, Copy)]
+pub(crate) struct Pictures<'a> {
+    values: &'a [f32],
+    pub(crate) n: usize,
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    image: usize,
+    channel: usize,
+    pub(crate) line: usize,
+    pub(crate) pixel: usize,
+}
+
+impl<'a> Pictures<'a> {
+    /// `None` where a distance is negative or zero, as in a flipped or expanded tensor.
+    pub(crate) fn of(tensor: &'a FlexTensor) -> Option<Self> {
+        let layout = tensor.layout();
+        let [n, channels, height, width] = layout.shape().dims();
+        let [image, channel, line, pixel] = [0, 1, 2, 3].map(|dim| layout.strides()[dim]);
+        if [(n, image), (channels, channel), (height, line), (width, pixel)]
+            .iter()
+            .any(|&(size, stride)| size > 1 && stride <= 0)
+        {
+            return None;
+        }
+        let values = &tensor.storage::<f32>()[layout.start_offset()..];
+        // The distance along a side of one is never gone, so that it may be any.
+        let channel = if channels == 1 { 1 } else { channel as usize };
+        let pixel = if width == 1 { channels } else { pixel as usize };
+        let line = if height == 1 { width * pixel } else { line as usize };
+        let image = if n == 1 { height * line } else { image as usize };
+        Some(Self { values, n, channels, height, width, image, channel, line, pixel })
+    }
+
+    /// Whether the channels of a pixel lie side by side.
+    pub(crate) fn is_channels_last(&self) -> bool {
+        self.channel == 1
+    }
+
+    /// Whether each pixel follows the one before without a gap, and each line too.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.is_channels_last()
+            && self.pixel == self.channels
+            && self.line == self.width * self.pixel
+            && (self.n == 1 || self.image == self.height * self.line)
+    }
+
+    /// The values from the first of picture `index`.
+    pub(crate) fn image(&self, index: usize) -> &'a [f32] {
+        &self.values[index * self.image..]
+    }
+
+    /// Writes `lines` lines of `columns` pixels, channels last, the first pixel at `top` and
+    /// `left` of picture `index`; what lies outside it is zero. With `relu`, so is what is below
+    /// zero.
+    pub(crate) fn copy(
+        &self,
+        index: usize,
+        [top, left]: [isize; 2],
+        [lines, columns]: [usize; 2],
+        relu: bool,
+        to: &mut [f32],
+    ) {
+        let c = self.channels;
+        let image = self.image(index);
+        let before = left.min(0).unsigned_abs().min(columns);
+        let first = left.max(0) as usize;
+        let inside = self.width.saturating_sub(first).min(columns - before);
+        for (line, to) in to[..lines * columns * c].chunks_exact_mut(columns * c).enumerate() {
+            let y = top + line as isize;
+            if y < 0 || y as usize >= self.height || inside == 0 {
+                to.fill(0.0);
+                continue;
+            }
+            to[..before * c].fill(0.0);
+            to[(before + inside) * c..].fill(0.0);
+            let to = &mut to[before * c..(before + inside) * c];
+            let from = &image[y as usize * self.line + first * self.pixel..];
+            if self.is_channels_last() && self.pixel == c {
+                let from = &from[..inside * c];
+                if relu {
+                    for (to, &value) in to.iter_mut().zip(from) {
+                        *to = if value < 0.0 { 0.0 } else { value };
+                    }
+                } else {
+                    to.copy_from_slice(from);
+                }
+                continue;
+            }
+            self.gather(from, inside, to);
+            if relu {
+                for value in to {
+                    *value = if *value < 0.0 { 0.0 } else { *value };
+                }
+            }
+        }
+    }
+
+    /// One line, pixel by pixel, from channels that lie apart: in squares, so that both sides of
+    /// the transposition stay in the cache.
+    fn gather(&self, from: &[f32], pixels: usize, to: &mut [f32]) {
+        const SQUARE: usize = 16;
+        let c = self.channels;
+        for x in (0..pixels).step_by(SQUARE) {
+            let xs = (pixels - x).min(SQUARE);
+            for channel in (0..c).step_by(SQUARE) {
+                for channel in channel..(channel + SQUARE).min(c) {
+                    let from = &from[channel * self.channel + x * self.pixel..];
+                    for i in 0..xs {
+                        to[(x + i) * c + channel] = from[i * self.pixel];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A tensor of pictures `[n, c, h, w]` whose values lie channels last.
+pub(crate) fn channels_last(values: Vec<f32>, [n, c, h, w]: [usize; 4]) -> FlexTensor {
+    let data = burn::tensor::TensorData::new(values, [n, h, w, c]);
+    let tensor = FlexTensor::from_data(data);
+    let layout = tensor.layout().permute(&[0, 3, 1, 2]);
+    tensor.with_layout(layout)
+}
+
+/// The same values as rows of channels: `[n * h * w, c]`. Copies where the channels lie apart.
+pub(crate) fn dense(tensor: FlexTensor) -> FlexTensor {
+    if Pictures::of(&tensor).is_some_and(|pictures| pictures.is_dense()) {
+        return tensor;
+    }
+    let shape: [usize; 4] = tensor.layout().shape().dims();
+    let contiguous;
+    let pictures = match Pictures::of(&tensor) {
+        Some(pictures) => pictures,
+        None => {
+            contiguous = tensor.to_contiguous();
+            Pictures::of(&contiguous).expect("a contiguous tensor has positive strides")
+        }
+    };
+    let [n, c, h, w] = shape;
+    let mut values = vec![0.0; n * c * h * w];
+    for (index, to) in values.chunks_exact_mut((c * h * w).max(1)).enumerate() {
+        pictures.copy(index, [0, 0], [h, w], false, to);
+    }
+    channels_last(values, shape)
+}
+
+/// A layout of rows and columns without gaps.
+pub(crate) fn contiguous(shape: &[usize]) -> Layout {
+    Layout::contiguous(Shape::from(shape.to_vec()))
+}

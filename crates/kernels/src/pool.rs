@@ -1,0 +1,221 @@
+//! The largest value under a window, and resizing; both channels last.
+
+use crate::conv::Window;
+use crate::lanes::{Lanes, for_each_isa};
+use crate::picture::Pictures;
+use crate::threads::{Shared, for_each, written};
+
+/// Channels whose largest values are found at a time.
+const CHANNELS: usize = 64;
+
+/// The largest values `[n, h, w, c]`, and at which place of the kernel each one was found.
+pub(crate) fn max_pool(window: &Window, pictures: &Pictures) -> (Vec<f32>, Vec<u8>) {
+    let ([lines, columns], channels) = (window.output, pictures.channels);
+    let image_len = lines * columns * channels;
+    let mut places = vec![0_u8; pictures.n * image_len];
+    let all = places.as_mut_ptr().addr();
+    let base = SharedBytes(places.as_mut_ptr());
+    debug_assert_eq!(all, base.0.addr());
+    let work = pictures.n * image_len * window.kernel[0] * window.kernel[1];
+    let fill = |y: Shared| {
+        for_each(pictures.n * lines, work, |index| {
+            let (y, base) = (y, base);
+            let line = index * columns * channels;
+            // SAFETY: each task has one line of the two outputs for its own.
+            unsafe {
+                let y = std::slice::from_raw_parts_mut(y.at(line), columns * channels);
+                let places =
+                    std::slice::from_raw_parts_mut(base.0.wrapping_add(line), columns * channels);
+                max_line(window, pictures, index / lines, index % lines, y, places);
+            }
+        });
+    };
+    // SAFETY: every line of every picture is a task, which writes all of it.
+    let y = unsafe { written(pictures.n * image_len, fill) };
+    (y, places)
+}
+
+#[derive(Clone, Copy)]
+struct SharedBytes(*mut u8);
+
+// SAFETY: tasks write disjoint lines.
+unsafe impl Send for SharedBytes {}
+// SAFETY: as above.
+unsafe impl Sync for SharedBytes {}
+
+for_each_isa! {
+    /// # Safety
+    ///
+    /// None beyond the instruction set, which is looked up.
+    unsafe fn max_line(
+        window: &Window, pictures: &Pictures<'_>, image: usize, line: usize,
+        y: &mut [f32], places: &mut [u8],
+    ) = max_line_with
+}
+
+#[inline(always)]
+unsafe fn max_line_with<S: Lanes>(
+    window: &Window,
+    pictures: &Pictures<'_>,
+    image: usize,
+    line: usize,
+    y: &mut [f32],
+    places: &mut [u8],
+) {
+    let channels = pictures.channels;
+    let values = pictures.image(image);
+    for column in 0..window.output[1] {
+        for first in (0..channels).step_by(CHANNELS) {
+            let len = CHANNELS.min(channels - first);
+            let (mut best, mut found) = ([f32::NEG_INFINITY; CHANNELS], [0_i32; CHANNELS]);
+            for (place, at) in inside(window, pictures, line, column) {
+                let from = &values[at + first..][..len];
+                for ((&value, best), found) in from.iter().zip(&mut best).zip(&mut found) {
+                    // Not a number wins, as it does in PyTorch.
+                    let larger = value > *best || value.is_nan();
+                    *best = if larger { value } else { *best };
+                    *found = if larger { place as i32 } else { *found };
+                }
+            }
+            let to = column * channels + first;
+            y[to..to + len].copy_from_slice(&best[..len]);
+            for (to, &place) in places[to..to + len].iter_mut().zip(&found) {
+                *to = place as u8;
+            }
+        }
+    }
+}
+
+/// The places of the kernel that lie inside the picture, and where each is in memory.
+#[inline(always)]
+fn inside(
+    window: &Window,
+    pictures: &Pictures,
+    line: usize,
+    column: usize,
+) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let [height, width] = [pictures.height, pictures.width];
+    let [line_len, pixel] = [pictures.line, pictures.pixel];
+    let kernel = window.kernel;
+    let top = window.origin[0] + (line * window.stride[0]) as isize;
+    let left = window.origin[1] + (column * window.stride[1]) as isize;
+    (0..kernel[0] * kernel[1]).filter_map(move |place| {
+        let y = usize::try_from(top + (place / kernel[1]) as isize).ok().filter(|&y| y < height)?;
+        let x = usize::try_from(left + (place % kernel[1]) as isize).ok().filter(|&x| x < width)?;
+        Some((place, y * line_len + x * pixel))
+    })
+}
+
+/// The gradient of the input of [`max_pool`]: each value goes to where the largest was found.
+pub(crate) fn max_pool_gradient(
+    window: &Window,
+    grads: &[f32],
+    places: &[u8],
+    n: usize,
+    channels: usize,
+    [height, width]: [usize; 2],
+) -> Vec<f32> {
+    let image_len = height * width * channels;
+    let output_len = window.output[0] * window.output[1] * channels;
+    let mut dx = vec![0.0; n * image_len];
+    let all = Shared(dx.as_mut_ptr());
+    for_each(n, n * output_len * 8, |image| {
+        let all = all;
+        // SAFETY: each task has one picture for its own.
+        let dx = unsafe { std::slice::from_raw_parts_mut(all.at(image * image_len), image_len) };
+        let grads = &grads[image * output_len..][..output_len];
+        let places = &places[image * output_len..][..output_len];
+        let pixels = grads.chunks_exact(channels).zip(places.chunks_exact(channels));
+        for (index, (grads, places)) in pixels.enumerate() {
+            let (line, column) = (index / window.output[1], index % window.output[1]);
+            let top = window.origin[0] + (line * window.stride[0]) as isize;
+            let left = window.origin[1] + (column * window.stride[1]) as isize;
+            for (channel, (&grad, &place)) in grads.iter().zip(places).enumerate() {
+                let (ky, kx) = (usize::from(place) / window.kernel[1], usize::from(place) % window.kernel[1]);
+                let at = ((top + ky as isize) * width as isize + left + kx as isize) as usize;
+                dx[at * channels + channel] += grad;
+            }
+        }
+    });
+    dx
+}
+
+/// How one axis is resampled: for each output, two inputs and the share of the second.
+fn taps(from: usize, to: usize) -> Vec<([usize; 2], f32)> {
+    let scale = from as f64 / to as f64;
+    let tap = |i: usize| {
+        let at = ((i as f64 + 0.5) * scale - 0.5).max(0.0);
+        let first = (at as usize).min(from - 1);
+        ([first, (first + 1).min(from - 1)], (at - first as f64) as f32)
+    };
+    (0..to).map(tap).collect()
+}
+
+/// Bilinear, corners not aligned, nothing averaged: `[n, oh, ow, c]`.
+pub(crate) fn resize(pictures: &Pictures, [height, width]: [usize; 2]) -> Vec<f32> {
+    let channels = pictures.channels;
+    let (down, right) = (taps(pictures.height, height), taps(pictures.width, width));
+    let line_len = width * channels;
+    let len = pictures.n * height * line_len;
+    let fill = |y: Shared| {
+        for_each(pictures.n * height, len * 4, |index| {
+            let y = y;
+            // SAFETY: each task has one line for its own.
+            let to = unsafe { std::slice::from_raw_parts_mut(y.at(index * line_len), line_len) };
+            let image = pictures.image(index / height);
+            let ([above, below], share) = down[index % height];
+            for (to, &([left, right], across)) in to.chunks_exact_mut(channels).zip(&right) {
+                let pixel = |line: usize, column: usize| {
+                    &image[line * pictures.line + column * pictures.pixel..][..channels]
+                };
+                let corners = [
+                    (pixel(above, left), pixel(above, right)),
+                    (pixel(below, left), pixel(below, right)),
+                ];
+                for (channel, to) in to.iter_mut().enumerate() {
+                    let [upper, lower] = corners
+                        .map(|(l, r)| l[channel] * (1.0 - across) + r[channel] * across);
+                    *to = upper * (1.0 - share) + lower * share;
+                }
+            }
+        });
+    };
+    // SAFETY: every line of every picture is a task, which writes all of it.
+    unsafe { written(len, fill) }
+}
+
+/// The gradient of the input of [`resize`].
+pub(crate) fn resize_gradient(
+    grads: &[f32],
+    n: usize,
+    channels: usize,
+    [height, width]: [usize; 2],
+    [oh, ow]: [usize; 2],
+) -> Vec<f32> {
+    let (down, right) = (taps(height, oh), taps(width, ow));
+    let image_len = height * width * channels;
+    let mut dx = vec![0.0; n * image_len];
+    let all = Shared(dx.as_mut_ptr());
+    for_each(n, n * oh * ow * channels * 4, |image| {
+        let all = all;
+        // SAFETY: each task has one picture for its own.
+        let dx = unsafe { std::slice::from_raw_parts_mut(all.at(image * image_len), image_len) };
+        let grads = grads[image * oh * ow * channels..].chunks_exact(channels);
+        for (index, grads) in grads.take(oh * ow).enumerate() {
+            let ((lines, share), (columns, across)) = (down[index / ow], right[index % ow]);
+            for (line, y_share) in [(lines[0], 1.0 - share), (lines[1], share)] {
+                for (column, x_share) in [(columns[0], 1.0 - across), (columns[1], across)] {
+                    let factor = y_share * x_share;
+                    if factor == 0.0 {
+                        continue;
+                    }
+                    let to = &mut dx[(line * width + column) * channels..][..channels];
+                    for (to, &grad) in to.iter_mut().zip(grads) {
+                        *to += factor * grad;
+                    }
+                }
+            }
+        }
+    });
+    dx
+}

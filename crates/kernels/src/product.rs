@@ -1,0 +1,99 @@
+//! Products of rows with packed weights: linear layers, and convolutions of one pixel.
+
+use crate::conv::Ending;
+use crate::panels::Panels;
+use crate::threads::{Shared, Source, for_each, parts, with_scratch};
+use crate::tile::{Finish, Rows, rows_by_panel};
+
+/// Bytes of the rows of a task: they and a panel of weights fit a level-2 cache.
+const TASK_BYTES: usize = 512 * 1024;
+
+/// Rows of a task are a multiple of this where there are enough: whole tiles.
+const STEP: usize = 14;
+
+/// `m` rows, their values side by side, `row` values from one to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) m: usize,
+    pub(crate) row: usize,
+}
+
+/// Multiplies rows by packed weights and writes rows `y_row` apart.
+///
+/// # Safety
+///
+/// `y` has room for all rows; `gate` and `add` are laid out as it is; nobody else touches it
+/// meanwhile.
+pub(crate) unsafe fn product(
+    a: Matrix,
+    weights: &Panels,
+    ending: Ending,
+    y: Shared,
+    y_row: usize,
+) {
+    let (m, k) = (a.m, weights.k());
+    if m == 0 || weights.n() == 0 {
+        return;
+    }
+    assert!((m - 1) * a.row + k <= a.values.len(), "{m} rows of {k} values");
+    assert!(ending.bias.is_none_or(|bias| bias.len() == weights.n()));
+    let [bias, gate, add] = [ending.bias, ending.gate, ending.add].map(Source::of);
+    let work = m * k * weights.n();
+    let threads = parts(work);
+    let fitting = TASK_BYTES / size_of::<f32>() / k.max(1);
+    let fair = m.div_ceil(threads);
+    let rows = fitting.clamp(STEP, 16 * STEP).min(fair).next_multiple_of(STEP);
+    let blocks = m.div_ceil(rows);
+    let shares = threads.div_ceil(blocks).min(weights.len()).max(1);
+    // Rows a power of two apart fall on the same few lines of the cache.
+    let crowded = a.row.is_multiple_of(1024) && m > 4;
+    for_each(blocks * shares, work, |index| {
+        let ([bias, gate, add], y) = ([bias, gate, add], y);
+        let (first, share) = (index / shares * rows, index % shares);
+        let rows = rows.min(m - first);
+        let panels = weights.len() * share / shares..weights.len() * (share + 1) / shares;
+        let from = &a.values[first * a.row..];
+        let run = |a: *const f32, a_row: usize| {
+            for panel in panels.clone() {
+                let to = first * y_row + Panels::first(panel);
+                let finish = Finish {
+                    bias: bias.0,
+                    gate: gate.0,
+                    add: add.0,
+                    activation: ending.activation,
+                };
+                let task = Rows {
+                    a,
+                    a_pixel: a_row,
+                    a_line: 0,
+                    segments: 1,
+                    segment: 0,
+                    segment_len: k,
+                    b: weights.panel(panel).as_ptr(),
+                    b_row: weights.width(panel),
+                    c: y.at(to),
+                    c_pixel: y_row,
+                    c_line: 0,
+                    lines: 1,
+                    pixels: rows,
+                    columns: weights.columns(panel),
+                    finish: finish.at(to, Panels::first(panel)),
+                };
+                // SAFETY: the rows are inside `a`, panels are whole, the caller vouches for the
+                // output, and each task has rows or panels of its own.
+                unsafe { rows_by_panel(&task) };
+            }
+        };
+        if crowded {
+            let apart = k + 16;
+            return with_scratch(rows * apart, |scratch| {
+                for (row, to) in scratch.chunks_exact_mut(apart).enumerate() {
+                    to[..k].copy_from_slice(&from[row * a.row..][..k]);
+                }
+                run(scratch.as_ptr(), apart);
+            });
+        }
+        run(from.as_ptr(), a.row);
+    });
+}

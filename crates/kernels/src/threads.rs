@@ -1,0 +1,85 @@
+//! Work shared out over the cores, and memory that a thread keeps.
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+/// Below this many multiplications, waking the other cores costs more than they save.
+const WORTH_SHARING: usize = 1 << 20;
+
+/// How many tasks to cut `multiplications` into at least.
+pub(crate) fn parts(multiplications: usize) -> usize {
+    if multiplications < WORTH_SHARING { 1 } else { rayon::current_num_threads() }
+}
+
+/// Runs every task from 0 to `tasks`, on all cores where the work is worth it.
+pub(crate) fn for_each(tasks: usize, multiplications: usize, run: impl Fn(usize) + Sync + Send) {
+    if tasks <= 1 || parts(multiplications) == 1 {
+        (0..tasks).for_each(run);
+    } else {
+        (0..tasks).into_par_iter().with_max_len(1).for_each(run);
+    }
+}
+
+/// Calls `run` with `len` values of this thread's own memory, of any content.
+pub(crate) fn with_scratch<R>(len: usize, run: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with(|scratch| {
+        // Taken out meanwhile, so that a call inside `run` gets memory of its own.
+        let mut values = scratch.take();
+        if values.len() < len {
+            values.resize(len, 0.0);
+        }
+        let result = run(&mut values[..len]);
+        scratch.replace(values);
+        result
+    })
+}
+
+/// An output that tasks write disjoint parts of.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared(pub(crate) *mut f32);
+
+// SAFETY: the tasks that get a copy write disjoint values, which is for them to see to.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The place `by` values further on.
+    pub(crate) fn at(self, by: usize) -> *mut f32 {
+        self.0.wrapping_add(by)
+    }
+}
+
+/// An input that tasks read, or nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Source(pub(crate) *const f32);
+
+// SAFETY: nobody writes to it while the tasks run, which is for them to see to.
+unsafe impl Send for Source {}
+// SAFETY: as above.
+unsafe impl Sync for Source {}
+
+impl Source {
+    pub(crate) const NONE: Self = Self(std::ptr::null());
+
+    pub(crate) fn of(values: Option<&[f32]>) -> Self {
+        values.map_or(Self::NONE, |values| Self(values.as_ptr()))
+    }
+}
+
+/// Room for `len` values, which `fill` writes, every one of them.
+///
+/// # Safety
+///
+/// `fill` must have written all of them when it returns.
+pub(crate) unsafe fn written(len: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    fill(Shared(values.as_mut_ptr()));
+    // SAFETY: the capacity is there and the caller's `fill` wrote every value.
+    unsafe { values.set_len(len) };
+    values
+}
