@@ -6,6 +6,11 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use burn::tensor::Bytes;
 use burn_flex::FlexTensor;
 
+use crate::threads::{Shared, for_each};
+
+/// What packing a value costs, in multiplications.
+const PACKING_COST: usize = 16;
+
 /// Columns of a panel: two of the widest vectors.
 const PANEL: usize = 32;
 
@@ -24,21 +29,30 @@ impl Panels {
         let k = rows.len();
         let mut packed = Self { data: Vec::new(), k, n };
         let total: usize = (0..packed.len()).map(|panel| k * packed.width(panel)).sum();
-        let mut data = Vec::with_capacity(total);
-        for panel in 0..packed.len() {
-            let (first, width) = (panel * PANEL, packed.width(panel));
+        packed.data = vec![0.0; total];
+        // In the order of memory, not of the rows: weights are read from front to back.
+        let mut order: Vec<(usize, usize)> = rows.iter().copied().zip(0..).collect();
+        order.sort_unstable();
+        let data = Shared(packed.data.as_mut_ptr());
+        for_each(packed.len(), total * PACKING_COST, |panel| {
+            let data = data;
+            let (first, width) = (Self::first(panel), packed.width(panel));
             let columns = packed.columns(panel);
-            for &row in rows {
+            // SAFETY: each task has a panel for its own.
+            let panel =
+                unsafe { std::slice::from_raw_parts_mut(data.at(first * k), k * width) };
+            for &(row, place) in &order {
                 let from = &values[row + first * step..];
+                let to = &mut panel[place * width..][..columns];
                 if step == 1 {
-                    data.extend_from_slice(&from[..columns]);
+                    to.copy_from_slice(&from[..columns]);
                 } else {
-                    data.extend((0..columns).map(|column| from[column * step]));
+                    for (to, from) in to.iter_mut().zip(from.iter().step_by(step)) {
+                        *to = *from;
+                    }
                 }
-                data.resize(data.len() + width - columns, 0.0);
             }
-        }
-        packed.data = data;
+        });
         packed
     }
 
