@@ -6,7 +6,7 @@ use crate::support::{Lab, RECIPE};
 fn every_verb_has_help() {
     let lab = Lab::new();
     let verbs = "quickstart weights data record train eval import predict serve status reload keys \
-                 bridge view";
+                 bridge view bench";
     for verb in verbs.split(' ') {
         let help = lab.succeed(&format!("{verb} --help"));
         assert!(help.contains("Usage: engraft"), "{verb}: {help}");
@@ -113,4 +113,38 @@ fn words_that_clap_refuses_list_what_there_is() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(error.contains("expected drawer or door, found `window`"), "{error}");
+}
+
+#[test]
+fn a_benchmark_without_python_measures_our_side_and_says_under_which_conditions() {
+    let lab = Lab::new();
+    let words = "bench --quick --threads 1 --only step/hansen/96-b8 --json b.json --figure b.svg";
+    let table = lab.succeed(words);
+    assert!(table.contains("step/hansen/96-b8"), "{table}");
+    let text = std::fs::read_to_string(lab.path().join("b.json")).unwrap();
+    let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let row = &rows[0];
+    assert_eq!(rows.as_array().map(Vec::len), Some(1));
+    assert_eq!((&row["name"], &row["threads"]), (&"step/hansen/96-b8".into(), &1.into()));
+    assert_eq!((&row["quick"], &row["ratio"]), (&true.into(), &serde_json::Value::Null));
+    assert!(row["engraft"]["median"].as_f64().is_some_and(|secs| secs > 0.0), "{row}");
+    assert_eq!(row["shape"], serde_json::json!([8, 8, 7]));
+    assert!(row["cpu"].is_string() && row["versions"]["engraft"].is_string(), "{row}");
+    let figure = std::fs::read_to_string(lab.path().join("b.svg")).unwrap();
+    assert!(figure.starts_with("<svg") && figure.contains("nothing to compare"));
+}
+
+#[test]
+fn a_benchmark_that_cannot_be_says_what_to_type() {
+    let lab = Lab::new();
+    let error = lab.fail("bench --only no-such-case");
+    assert!(error.contains("engraft bench --list"), "{error}");
+    let listed = lab.succeed("bench --list --only latency/");
+    assert_eq!(listed.lines().next(), Some("latency/lfs/224"));
+    let words = "bench --quick --only step/hansen --against pytorch --python no-such-python";
+    let output = lab.command(words).env("ENGRAFT_CACHE", lab.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let last = error.lines().last().unwrap_or_default();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(last.contains("cannot start Python") && last.contains("no-such-python"), "{error}");
 }

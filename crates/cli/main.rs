@@ -3,6 +3,7 @@
 // Docs of arguments are the help text, where backticks would be noise.
 #![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
+mod bench;
 mod data;
 mod device;
 mod eval;
@@ -59,6 +60,7 @@ enum Verb {
     Keys(keys::Args),
     Bridge(firmware_bridge::cli::Args),
     View(view::Args),
+    Bench(bench::Args),
 }
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -77,6 +79,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Keys(args) => keys::run(&args),
         Verb::Bridge(args) => firmware_bridge::cli::run(&args),
         Verb::View(args) => view::run(&args),
+        Verb::Bench(args) => bench::run(&args),
     }
 }
 

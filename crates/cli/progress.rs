@@ -66,6 +66,11 @@ impl Bar {
         self.set(done, "");
     }
 
+    /// Does something that prints, with the bar out of the way.
+    pub(crate) fn aside<R>(&self, print: impl FnOnce() -> R) -> R {
+        self.drawn.suspend(print)
+    }
+
     /// Clears the bar and leaves nothing.
     pub(crate) fn clear(self) {
         self.drawn.finish_and_clear();

@@ -44,6 +44,7 @@ mod saver;
 mod schedule;
 mod session;
 mod state;
+mod stepper;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -62,3 +63,4 @@ pub use recipe::{
 };
 pub use run::{Ending, Options, Summary, checkpoint_dir, train};
 pub use schedule::ScheduleConfig;
+pub use stepper::Stepper;

@@ -10,6 +10,7 @@
 //! | a dataset | [`write_png`] of one picture | `dataset_to_rrd`, `DatasetRecording` |
 //! | a training run | [`training_curves`] | `curves_to_rrd`, `TrainingRecording` |
 //! | an evaluation | [`success_bars`] | |
+//! | a benchmark | [`ratio_bars`] | |
 //! | all of it | [`Report`], one HTML file | |
 //!
 //! Pictures are [`RgbImage`](engraft_core::RgbImage)s; figures are SVG text that follows the
@@ -53,6 +54,7 @@ mod data;
 mod figure;
 mod overlay;
 mod png;
+mod ratios;
 mod report;
 mod sheet;
 mod sheet_curves;
@@ -75,6 +77,7 @@ pub use data::{Bar, Curve};
 pub use figure::{rollout_curves, success_bars, training_curves};
 pub use overlay::{OverlayError, overlay};
 pub use png::{PngError, png_bytes, write_png};
+pub use ratios::{Ratio, ratio_bars};
 pub use report::{Block, Command, Report, Section, Table};
 pub use sheet::{SheetOptions, contact_sheet};
 
