@@ -8,7 +8,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, TensorData};
-use engraft_kernels::{fixed, conv2d, max_pool2d, residual_block};
+use engraft_kernels::{conv2d, fixed, max_pool2d, residual_block};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 

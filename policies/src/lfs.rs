@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
+use engraft_kernels::fixed::{Scaling, scale_pictures};
 use serde::{Deserialize, Serialize};
 
 use crate::head::{Head, HeadConfig};
@@ -121,12 +122,18 @@ impl Lfs {
         let stacked = self.fc.is_some();
         let (rows, group) =
             if stacked { (batch, frames * views) } else { (batch * frames * views, 1) };
-        let colour = input.rgb.clone().reshape([rows, 3 * group, height, width]).div_scalar(255.0);
+        let rgb = input.rgb.clone().reshape([rows, 3 * group, height, width]);
         let depth = match &input.depth {
             Some(depth) if self.use_depth => depth.clone().reshape([rows, group, height, width]),
-            _ => Tensor::zeros([rows, group, height, width], &colour.device()),
+            _ => Tensor::zeros([rows, group, height, width], &rgb.device()),
         };
-        Tensor::cat(vec![colour, depth], 1)
+        if group > 1 {
+            return Tensor::cat(vec![rgb.div_scalar(255.0), depth], 1);
+        }
+        let scale = [1.0 / 255.0; 3];
+        let depth_range = [f32::NEG_INFINITY, f32::INFINITY];
+        let scaling = Scaling { shift: [0.0; 3], scale, depth: depth_range };
+        scale_pictures(rgb, Some(depth), scaling)
     }
 }
 

@@ -22,6 +22,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use engraft_backbones::Features;
+use engraft_kernels::fixed::{Scaling, scale_pictures};
 use engraft_kernels::{conv2d_then_relu, join, linear_over_pixels, resize};
 use serde::{Deserialize, Serialize};
 
@@ -275,18 +276,14 @@ impl SpawnNet {
     /// Colour as the backbone's was normalized, and depth in metres: `[pictures, 4, h, w]`.
     fn stream_input(&self, images: Tensor<4>, depth: Option<Tensor<4>>) -> Tensor<4> {
         let ([pictures, _, height, width], device) = (images.dims(), images.device());
-        let colour = match self.channel_mask {
-            ChannelMask::All | ChannelMask::RgbOnly => {
-                self.backbone.network().preprocessing().normalize(images)
-            }
-            ChannelMask::DepthOnly | ChannelMask::NoRgbd => images.zeros_like(),
-        };
+        let mut scaling = self.backbone.network().preprocessing().scaling([0.0, MAX_DEPTH_M]);
+        if matches!(self.channel_mask, ChannelMask::DepthOnly | ChannelMask::NoRgbd) {
+            scaling = Scaling { shift: [0.0; 3], scale: [0.0; 3], ..scaling };
+        }
         let sees_depth = matches!(self.channel_mask, ChannelMask::All | ChannelMask::DepthOnly);
-        let depth = depth.filter(|_| sees_depth && self.use_depth).map_or_else(
-            || Tensor::zeros([pictures, 1, height, width], &device),
-            |depth| depth.clamp(0.0, MAX_DEPTH_M),
-        );
-        Tensor::cat(vec![colour, depth], 1)
+        let depth = depth.filter(|_| sees_depth && self.use_depth);
+        let depth = depth.unwrap_or_else(|| Tensor::zeros([pictures, 1, height, width], &device));
+        scale_pictures(images, Some(depth), scaling)
     }
 
     /// What an adapter sees: features of length one, at every place or at a single one that

@@ -1,7 +1,8 @@
 //! What a backbone does to a picture before it looks at it.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use engraft_core::RgbImage;
+use engraft_kernels::fixed::{Scaling, scale_pictures};
 use serde::{Deserialize, Serialize};
 
 /// How pixels become what the network was trained on.
@@ -58,14 +59,16 @@ impl Preprocessing {
     /// - `images`: `[n, 3, height, width]`, RGB, 0 to 255
     /// - output: the same shape, normalized
     pub fn normalize(&self, images: Tensor<4>) -> Tensor<4> {
-        let device = images.device();
-        let per_channel = |values: [f32; 3]| {
-            Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), &device)
-        };
-        let std = self.normalization.std();
-        let shift = per_channel(self.normalization.mean());
-        let scale = per_channel(std.map(|deviation| 1.0 / deviation));
-        images.sub(shift).mul(scale)
+        scale_pictures(images, None, self.scaling([0.0, 0.0]))
+    }
+
+    /// The same for pictures beside depth, which is kept within `depth`.
+    pub fn scaling(&self, depth: [f32; 2]) -> Scaling {
+        Scaling {
+            shift: self.normalization.mean(),
+            scale: self.normalization.std().map(|deviation| 1.0 / deviation),
+            depth,
+        }
     }
 
     /// The part of a photograph that the network was tested on: the shorter side shrunk to

@@ -14,7 +14,13 @@ const ROWS: usize = 28;
 /// Mixes the values of every head: `[n, tokens, 3 * width]` of queries, keys and values, whose
 /// heads lie side by side, to `[n, tokens, width]`. Scores are scaled by the root of a head's
 /// width.
-pub(crate) fn attention(qkv: &[f32], n: usize, tokens: usize, width: usize, heads: usize) -> Vec<f32> {
+pub(crate) fn attention(
+    qkv: &[f32],
+    n: usize,
+    tokens: usize,
+    width: usize,
+    heads: usize,
+) -> Vec<f32> {
     let head = width / heads;
     assert_eq!(qkv.len(), n * tokens * 3 * width);
     assert_eq!(head * heads, width, "heads of {width} channels");

@@ -5,11 +5,11 @@
 //! few lines with zeros around them, which stays in the cache; the ReLU in front of a convolution
 //! is done in that copy.
 
+use crate::Activation;
 use crate::panels::Panels;
 use crate::picture::Pictures;
 use crate::threads::{Shared, Source, for_each, parts, with_scratch, written};
 use crate::tile::{Finish, Outer, Rows, outer_sums, rows_by_panel};
-use crate::Activation;
 
 /// Bytes of the copied lines: they and a panel of weights fit a level-2 cache.
 const BAND_BYTES: usize = 256 * 1024;
@@ -67,10 +67,10 @@ impl Window {
     /// Whether every place of the kernel is inside the pictures at every output pixel.
     fn is_inside(&self, pictures: &Pictures) -> bool {
         let [lines, columns] = self.span(self.output[0]);
-        let fits = |origin: isize, span: usize, size: usize| {
-            origin >= 0 && origin as usize + span <= size
-        };
-        fits(self.origin[0], lines, pictures.height) && fits(self.origin[1], columns, pictures.width)
+        let fits =
+            |origin: isize, span: usize, size: usize| origin >= 0 && origin as usize + span <= size;
+        fits(self.origin[0], lines, pictures.height)
+            && fits(self.origin[1], columns, pictures.width)
     }
 
     /// Whether tiles can read the pictures where they are.
@@ -83,7 +83,8 @@ impl Window {
     pub(crate) fn band(&self, pictures: &Pictures, at_least: usize) -> usize {
         let [_, columns] = self.span(1);
         let line = columns * pictures.channels * size_of::<f32>();
-        let fitting = (BAND_BYTES / line.max(1)).saturating_sub(self.kernel[0]) / self.stride[0] + 1;
+        let fitting =
+            (BAND_BYTES / line.max(1)).saturating_sub(self.kernel[0]) / self.stride[0] + 1;
         let shares = at_least.div_ceil(pictures.n.max(1));
         fitting.min(self.output[0].div_ceil(shares)).max(1)
     }

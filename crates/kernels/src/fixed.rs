@@ -9,7 +9,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::activation::{gelu, relu};
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use crate::flex::Spec;
 use crate::fused::Fused;
@@ -134,14 +134,8 @@ pub fn attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
         part.reshape([n, tokens, heads, width / heads]).swap_dims(1, 2)
     };
     let options = AttentionModuleOptions::default(); // scaled by 1 / sqrt(width / heads)
-    let mixed = burn::tensor::module::attention(
-        by_head(0),
-        by_head(1),
-        by_head(2),
-        None,
-        None,
-        options,
-    );
+    let mixed =
+        burn::tensor::module::attention(by_head(0), by_head(1), by_head(2), None, None, options);
     mixed.swap_dims(1, 2).reshape([n, tokens, width])
 }
 
@@ -157,6 +151,51 @@ pub fn unit_norm(x: Tensor<4>, offset: f32) -> Tensor<4> {
     let x = x.add_scalar(offset);
     let length = x.clone().square().sum_dim(1).sqrt();
     x / length
+}
+
+/// How pixels become what a network reads: `(colour - shift) * scale` for each channel, and depth
+/// kept within `depth`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scaling {
+    /// Taken from red, green and blue.
+    pub shift: [f32; 3],
+    /// What the rest is multiplied by.
+    pub scale: [f32; 3],
+    /// Lowest and highest depth.
+    pub depth: [f32; 2],
+}
+
+/// Pictures as a network reads them. They are constants: no gradient flows into a picture.
+///
+/// # Shapes
+///
+/// - `rgb`: `[batch, 3, height, width]`
+/// - `depth`: `[batch, 1, height, width]`
+/// - output: `[batch, 3, height, width]`, or 4 channels with depth the last
+pub fn scale_pictures(rgb: Tensor<4>, depth: Option<Tensor<4>>, scaling: Scaling) -> Tensor<4> {
+    if rgb.is_autodiff() {
+        let depth = depth.map(|depth| if depth.is_autodiff() { depth.inner() } else { depth });
+        return scale_pictures(rgb.inner(), depth, scaling).autodiff();
+    }
+    if is_plain_flex(&rgb) && depth.as_ref().is_none_or(is_plain_flex) {
+        let rgb = rgb.into_dispatch();
+        return Tensor::from_dispatch(match depth {
+            Some(depth) => Dispatch::scale_pictures(rgb, depth.into_dispatch(), scaling),
+            None => Dispatch::scale_colour(rgb, scaling),
+        });
+    }
+    let device = rgb.device();
+    let per_channel = |values: [f32; 3]| {
+        Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), &device)
+    };
+    let colour = (rgb - per_channel(scaling.shift)) * per_channel(scaling.scale);
+    match depth {
+        Some(depth) => {
+            let [low, high] = scaling.depth;
+            Tensor::cat(vec![colour, depth.clamp(low, high)], 1)
+        }
+        None => colour,
+    }
 }
 
 fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {

@@ -6,8 +6,9 @@
 use burn_flex::FlexTensor;
 
 use crate::conv::{self, Ending, Place, Window};
+use crate::fixed::Scaling;
 use crate::panels::{Form, panels};
-use crate::picture::{Pictures, channels_last, contiguous, dense};
+use crate::picture::{self, Pictures, channels_last, contiguous, dense};
 use crate::product::{Matrix, product};
 use crate::threads::written;
 use crate::{Activation, attention, depthwise, norm, pool};
@@ -293,6 +294,20 @@ pub(crate) fn attention(qkv: &FlexTensor, heads: usize) -> FlexTensor {
     let [n, tokens, width]: [usize; 3] = qkv.layout().shape().dims();
     let y = attention::attention(values(&qkv), n, tokens, width / 3, heads);
     tensor(y, &[n, tokens, width / 3])
+}
+
+/// `[n, 3, h, w]`, and `[n, 1, h, w]` where there is depth, scaled into one tensor.
+pub(crate) fn scale_pictures(
+    rgb: &FlexTensor,
+    depth: Option<&FlexTensor>,
+    scaling: Scaling,
+) -> FlexTensor {
+    let (rgb, depth) = (rgb.to_contiguous(), depth.map(FlexTensor::to_contiguous));
+    let [n, _, height, width] = dims(&rgb);
+    let plane = height * width;
+    let channels = 3 + usize::from(depth.is_some());
+    let y = picture::scale(values(&rgb), depth.as_ref().map(values), n, plane, scaling);
+    channels_last(y, [n, channels, height, width])
 }
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {

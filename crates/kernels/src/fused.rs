@@ -5,6 +5,7 @@ use burn::backend::{Flex, backend_extension};
 use burn_flex::FlexTensor;
 
 use crate::Activation;
+use crate::fixed::Scaling;
 use crate::flex::{self, Spec};
 
 /// Operations without gradients.
@@ -56,6 +57,14 @@ pub(crate) trait Fused: burn::backend::Backend {
     fn unit_channels(x: FloatTensor<Self>, offset: f32) -> FloatTensor<Self>;
 
     fn mix_heads(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self>;
+
+    fn scale_colour(rgb: FloatTensor<Self>, scaling: Scaling) -> FloatTensor<Self>;
+
+    fn scale_pictures(
+        rgb: FloatTensor<Self>,
+        depth: FloatTensor<Self>,
+        scaling: Scaling,
+    ) -> FloatTensor<Self>;
 }
 
 impl Fused for Flex {
@@ -100,12 +109,7 @@ impl Fused for Flex {
         flex::linear(&x, &weight, &bias, Some(add), Activation::None)
     }
 
-    fn norm_rows(
-        x: FlexTensor,
-        scale: FlexTensor,
-        shift: FlexTensor,
-        epsilon: f32,
-    ) -> FlexTensor {
+    fn norm_rows(x: FlexTensor, scale: FlexTensor, shift: FlexTensor, epsilon: f32) -> FlexTensor {
         flex::layer_norm(&x, &scale, &shift, epsilon)
     }
 
@@ -115,5 +119,13 @@ impl Fused for Flex {
 
     fn mix_heads(qkv: FlexTensor, heads: usize) -> FlexTensor {
         flex::attention(&qkv, heads)
+    }
+
+    fn scale_colour(rgb: FlexTensor, scaling: Scaling) -> FlexTensor {
+        flex::scale_pictures(&rgb, None, scaling)
+    }
+
+    fn scale_pictures(rgb: FlexTensor, depth: FlexTensor, scaling: Scaling) -> FlexTensor {
+        flex::scale_pictures(&rgb, Some(&depth), scaling)
     }
 }

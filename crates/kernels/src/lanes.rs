@@ -441,10 +441,8 @@ pub(crate) mod x86 {
         #[inline(always)]
         unsafe fn sum(self) -> f32 {
             unsafe {
-                let half = _mm_add_ps(
-                    _mm256_castps256_ps128(self.0),
-                    _mm256_extractf128_ps::<1>(self.0),
-                );
+                let half =
+                    _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
                 let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
                 _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
             }
@@ -452,10 +450,8 @@ pub(crate) mod x86 {
         #[inline(always)]
         unsafe fn largest(self) -> f32 {
             unsafe {
-                let half = _mm_max_ps(
-                    _mm256_castps256_ps128(self.0),
-                    _mm256_extractf128_ps::<1>(self.0),
-                );
+                let half =
+                    _mm_max_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
                 let pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
                 _mm_cvtss_f32(_mm_max_ss(pair, _mm_movehdup_ps(pair)))
             }

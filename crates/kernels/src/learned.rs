@@ -59,11 +59,8 @@ pub(crate) trait Pieces: Learned {
         add: Option<FloatTensor<Self>>,
         spec: Spec,
     ) -> FloatTensor<Self>;
-    fn conv_weight(
-        x: &FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        spec: Spec,
-    ) -> FloatTensor<Self>;
+    fn conv_weight(x: &FloatTensor<Self>, grad: FloatTensor<Self>, spec: Spec)
+    -> FloatTensor<Self>;
     fn gated(grad: FloatTensor<Self>, y: FloatTensor<Self>) -> FloatTensor<Self>;
     fn channel_sums(grad: FloatTensor<Self>) -> FloatTensor<Self>;
     fn max_pool(x: FloatTensor<Self>, spec: Spec) -> (FloatTensor<Self>, Vec<u8>);
@@ -144,12 +141,7 @@ impl Pieces for Flex {
         flex::max_pool(x, spec)
     }
 
-    fn max_pool_input(
-        grad: FlexTensor,
-        places: &[u8],
-        size: [usize; 2],
-        spec: Spec,
-    ) -> FlexTensor {
+    fn max_pool_input(grad: FlexTensor, places: &[u8], size: [usize; 2], spec: Spec) -> FlexTensor {
         flex::max_pool_gradient(grad, places, size, spec)
     }
 
@@ -272,9 +264,10 @@ impl<B: Pieces, C: CheckpointStrategy> Learned for Autodiff<B, C> {
         }
 
         let spec = Spec { keep: false, ..spec };
-        let conv = |x: &FloatTensor<B>, weight: &FloatTensor<Self>, bias: &FloatTensor<Self>, add| {
-            B::conv(x, weight.primitive(), bias.primitive(), add, spec)
-        };
+        let conv =
+            |x: &FloatTensor<B>, weight: &FloatTensor<Self>, bias: &FloatTensor<Self>, add| {
+                B::conv(x, weight.primitive(), bias.primitive(), add, spec)
+            };
         let middle = conv(x.primitive(), &first_weight, &first_bias, None);
         let y = conv(&middle, &second_weight, &second_bias, Some(x.primitive().clone()));
         let nodes = [

@@ -216,8 +216,8 @@ fn spec(conv: &Conv2d, x: &Tensor<4>) -> Option<Spec> {
         PaddingConfig2d::Explicit(top, left, bottom, right) => [top, left, bottom, right],
         PaddingConfig2d::Same => {
             let pads = |size: usize, axis: usize| {
-                let needed = (size.div_ceil(stride[axis]).saturating_sub(1)) * stride[axis]
-                    + kernel[axis];
+                let needed =
+                    (size.div_ceil(stride[axis]).saturating_sub(1)) * stride[axis] + kernel[axis];
                 let missing = needed.saturating_sub(size);
                 [missing / 2, missing - missing / 2]
             };

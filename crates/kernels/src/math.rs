@@ -23,14 +23,8 @@ pub enum Activation {
 pub(crate) unsafe fn exp<S: Lanes>(x: S) -> S {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    const POLYNOMIAL: [f32; 6] = [
-        1.987_569_2e-4,
-        1.398_2e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ];
+    const POLYNOMIAL: [f32; 6] =
+        [1.987_569_2e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     // SAFETY: the caller runs where `S` is, and there are no pointers.
     unsafe {
         let clamped = S::splat(88.0).min(S::splat(-87.0).max(x));

@@ -39,8 +39,7 @@ impl Panels {
             let (first, width) = (Self::first(panel), packed.width(panel));
             let columns = packed.columns(panel);
             // SAFETY: each task has a panel for its own.
-            let panel =
-                unsafe { std::slice::from_raw_parts_mut(data.at(first * k), k * width) };
+            let panel = unsafe { std::slice::from_raw_parts_mut(data.at(first * k), k * width) };
             for &(row, place) in &order {
                 let from = &values[row + first * step..];
                 let to = &mut panel[place * width..][..columns];

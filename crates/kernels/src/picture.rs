@@ -3,6 +3,10 @@
 use burn::tensor::Shape;
 use burn_flex::{FlexTensor, Layout};
 
+use crate::fixed::Scaling;
+use crate::lanes::{Lanes, for_each_isa};
+use crate::threads::{Shared, for_each, written};
+
 /// Pictures `[n, c, h, w]` at any distances between neighbours, in values.
 #[derive(Clone, Copy)]
 pub(crate) struct Pictures<'a> {
@@ -116,6 +120,76 @@ impl<'a> Pictures<'a> {
                         to[(x + i) * c + channel] = from[i * self.pixel];
                     }
                 }
+            }
+        }
+    }
+}
+
+/// `n` pictures of three planes, and of a fourth where there is depth, scaled and laid channels
+/// last.
+pub(crate) fn scale(
+    rgb: &[f32],
+    depth: Option<&[f32]>,
+    n: usize,
+    plane: usize,
+    scaling: Scaling,
+) -> Vec<f32> {
+    /// Pixels of a task.
+    const PIXELS: usize = 4096;
+    let channels = 3 + usize::from(depth.is_some());
+    let blocks = plane.div_ceil(PIXELS);
+    let len = n * plane * channels;
+    let fill = |y: Shared| {
+        for_each(n * blocks, len * 4, |index| {
+            let y = y;
+            let (image, first) = (index / blocks, index % blocks * PIXELS);
+            let pixels = PIXELS.min(plane - first);
+            let at = |channel: usize| (image * 3 + channel) * plane + first;
+            let planes = [0, 1, 2].map(|channel| &rgb[at(channel)..][..pixels]);
+            let depth = depth.map(|depth| &depth[image * plane + first..][..pixels]);
+            // SAFETY: each task has some pixels of one picture for its own.
+            unsafe {
+                let to = y.at((image * plane + first) * channels);
+                let to = std::slice::from_raw_parts_mut(to, pixels * channels);
+                scale_pixels(planes, depth, to, scaling);
+            }
+        });
+    };
+    // SAFETY: the tasks cover every pixel of every picture and write all its channels.
+    unsafe { written(len, fill) }
+}
+
+for_each_isa! {
+    /// # Safety
+    ///
+    /// None beyond the instruction set, which is looked up.
+    unsafe fn scale_pixels(
+        planes: [&[f32]; 3], depth: Option<&[f32]>, to: &mut [f32], scaling: Scaling,
+    ) = scale_pixels_with
+}
+
+#[inline(always)]
+unsafe fn scale_pixels_with<S: Lanes>(
+    [red, green, blue]: [&[f32]; 3],
+    depth: Option<&[f32]>,
+    to: &mut [f32],
+    scaling: Scaling,
+) {
+    let Scaling { shift, scale, depth: [low, high] } = scaling;
+    let colours = red.iter().zip(green).zip(blue);
+    let scaled = |((&r, &g), &b): ((&f32, &f32), &f32)| {
+        [(r - shift[0]) * scale[0], (g - shift[1]) * scale[1], (b - shift[2]) * scale[2]]
+    };
+    match depth {
+        Some(depth) => {
+            for ((to, colour), &depth) in to.chunks_exact_mut(4).zip(colours).zip(depth) {
+                let [r, g, b] = scaled(colour);
+                to.copy_from_slice(&[r, g, b, depth.clamp(low, high)]);
+            }
+        }
+        None => {
+            for (to, colour) in to.chunks_exact_mut(3).zip(colours) {
+                to.copy_from_slice(&scaled(colour));
             }
         }
     }

@@ -131,7 +131,8 @@ pub(crate) fn max_pool_gradient(
             let top = window.origin[0] + (line * window.stride[0]) as isize;
             let left = window.origin[1] + (column * window.stride[1]) as isize;
             for (channel, (&grad, &place)) in grads.iter().zip(places).enumerate() {
-                let (ky, kx) = (usize::from(place) / window.kernel[1], usize::from(place) % window.kernel[1]);
+                let (ky, kx) =
+                    (usize::from(place) / window.kernel[1], usize::from(place) % window.kernel[1]);
                 let at = ((top + ky as isize) * width as isize + left + kx as isize) as usize;
                 dx[at * channels + channel] += grad;
             }
@@ -173,8 +174,8 @@ pub(crate) fn resize(pictures: &Pictures, [height, width]: [usize; 2]) -> Vec<f3
                     (pixel(below, left), pixel(below, right)),
                 ];
                 for (channel, to) in to.iter_mut().enumerate() {
-                    let [upper, lower] = corners
-                        .map(|(l, r)| l[channel] * (1.0 - across) + r[channel] * across);
+                    let [upper, lower] =
+                        corners.map(|(l, r)| l[channel] * (1.0 - across) + r[channel] * across);
                     *to = upper * (1.0 - share) + lower * share;
                 }
             }

@@ -25,13 +25,7 @@ pub(crate) struct Matrix<'a> {
 ///
 /// `y` has room for all rows; `gate` and `add` are laid out as it is; nobody else touches it
 /// meanwhile.
-pub(crate) unsafe fn product(
-    a: Matrix,
-    weights: &Panels,
-    ending: Ending,
-    y: Shared,
-    y_row: usize,
-) {
+pub(crate) unsafe fn product(a: Matrix, weights: &Panels, ending: Ending, y: Shared, y_row: usize) {
     let (m, k) = (a.m, weights.k());
     if m == 0 || weights.n() == 0 {
         return;

@@ -187,7 +187,8 @@ fn depthwise_convolutions_and_padding_to_the_same_size_are_burns() {
                 .with_padding(PaddingConfig2d::Same)
                 .init(&device);
             let x = random(shape, &device);
-            let name = format!("{isa}, {shape:?}, kernel {kernel}, stride {stride}, {groups} groups");
+            let name =
+                format!("{isa}, {shape:?}, kernel {kernel}, stride {stride}, {groups} groups");
             let expected = relu(conv.forward(x.clone()));
             let found = fixed::conv2d(&conv, x, Activation::Relu);
             assert_close(&found.into_data(), &expected.into_data(), &name);
@@ -375,5 +376,23 @@ fn groups_and_dilation_are_left_to_burn() {
         conv2d(&conv, x.clone()).into_data().assert_eq(&expected, true);
         let found = fixed::conv2d(&conv, x, Activation::None).into_data();
         found.assert_approx_eq::<f32>(&expected, Tolerance::default());
+    }
+}
+
+#[test]
+fn scaled_pictures_are_burns() {
+    let device = Device::flex();
+    let scaling =
+        fixed::Scaling { shift: [0.1, -0.2, 0.3], scale: [2.0, 0.5, 0.0], depth: [-0.5, 0.5] };
+    for [n, height, width] in [[2, 5, 7], [1, 70, 80]] {
+        let (rgb, depth) =
+            (random([n, 3, height, width], &device), random([n, 1, height, width], &device));
+        let found = fixed::scale_pictures(rgb.clone(), Some(depth.clone()), scaling);
+        let part = |x: &Tensor<4>, channel: usize| x.clone().narrow(1, channel, 1);
+        let colours = (0..3).map(|i| (part(&rgb, i) - scaling.shift[i]) * scaling.scale[i]);
+        let expected = Tensor::cat(colours.chain([depth.clamp(-0.5, 0.5)]).collect(), 1);
+        assert_close(&found.into_data(), &expected.clone().into_data(), "with depth");
+        let found = fixed::scale_pictures(rgb.autodiff(), None, scaling);
+        assert_close(&found.into_data(), &expected.narrow(1, 0, 3).into_data(), "colour");
     }
 }

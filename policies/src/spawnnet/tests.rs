@@ -170,7 +170,7 @@ fn example(device: &Device) -> PolicyInput {
         let pairs = (0..2).flat_map(|n| (1..785).map(move |t| (n, t))); // 0 is the class token
         let tokens: Vec<f32> = pairs.flat_map(|(n, t)| token(l, n, t)).collect();
         let map = Tensor::<4>::from_data(TensorData::new(tokens, [2, 28, 28, 384]), device);
-        Features { map: unit_norm(map.permute([0, 3, 1, 2]), 1), cls: None }
+        Features { map: unit_pixels(map.permute([0, 3, 1, 2])), cls: None }
     });
     PolicyInput {
         rgb,
