@@ -266,15 +266,33 @@ pub(crate) fn weight_gradient(
     weight
 }
 
-/// The sum of every channel over all pixels.
+/// The sum of every channel over all pixels, a block at a time: the blocks are added in order, so
+/// that the sum is the same every time.
 pub(crate) fn channel_sums(pixels: &[f32], channels: usize) -> Vec<f32> {
-    let mut sums = vec![0.0; channels];
-    for pixel in pixels.chunks_exact(channels.max(1)) {
-        for (sum, value) in sums.iter_mut().zip(pixel) {
-            *sum += value;
+    /// Pixels of a block.
+    const BLOCK: usize = 256;
+    let channels = channels.max(1);
+    let blocks = pixels.len().div_ceil(BLOCK * channels);
+    let mut sums = vec![0.0; blocks * channels];
+    let all = Shared(sums.as_mut_ptr());
+    for_each(blocks, pixels.len() * 2, |block| {
+        let all = all;
+        // SAFETY: each task has the sums of a block for its own.
+        let sums = unsafe { std::slice::from_raw_parts_mut(all.at(block * channels), channels) };
+        let end = pixels.len().min((block + 1) * BLOCK * channels);
+        for pixel in pixels[block * BLOCK * channels..end].chunks_exact(channels) {
+            for (sum, value) in sums.iter_mut().zip(pixel) {
+                *sum += value;
+            }
+        }
+    });
+    let mut total = vec![0.0; channels];
+    for block in sums.chunks_exact(channels) {
+        for (total, value) in total.iter_mut().zip(block) {
+            *total += value;
         }
     }
-    sums
+    total
 }
 
 /// The gradient of the input of a convolution, `[n, h, w, ci]`: with a stride, one convolution of

@@ -36,6 +36,7 @@ mod fused;
 mod lanes;
 mod learned;
 mod math;
+mod memory;
 mod norm;
 mod panels;
 mod picture;
@@ -54,6 +55,7 @@ use burn::tensor::{DType, Device, Tensor};
 use flex::{Padding, Spec};
 use learned::Learned;
 pub use math::Activation;
+pub use memory::keep_freed_memory;
 
 /// `conv.forward(x)`.
 ///
