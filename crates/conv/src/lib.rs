@@ -16,6 +16,7 @@
 //! assert_eq!(engraft_conv::conv2d(&conv, x).dims(), [1, 8, 4, 4]);
 //! ```
 
+mod adamw;
 mod lower;
 mod op;
 
@@ -23,6 +24,7 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Device, Tensor};
 
+pub use adamw::{AdamStep, AdamTensors, adam, is_one_pass, moving_average, scaled, sum_of_squares};
 use lower::Padding;
 
 /// `conv.forward(x)`, faster where it can be.
