@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engraft-sim", &["engraft-core"]),
     ("engraft-viz", &["engraft-core"]),
     ("engraft-policies", &["engraft-backbones", "engraft-core", "engraft-kernels"]),
-    ("engraft-train", &["engraft-core", "engraft-datasets", "engraft-policies"]),
+    ("engraft-train", &["engraft-core", "engraft-datasets", "engraft-kernels", "engraft-policies"]),
     ("engraft-client", &["engraft-core", "engraft-wire"]),
     ("engraft-serve", &["engraft-core", "engraft-policies", "engraft-wire"]),
     ("firmware-bridge", &["engraft-core", "engraft-sim", "engraft-wire"]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use engraft_core::{Environment, RobotSpec, ViewSpec};
-use engraft_serve::{PredictError, Predictor, Server, ServerConfig};
+use engraft_serve::{PredictError, Predictor, Remembering, Server, ServerConfig};
 use engraft_sim::{SimOptions, Simulator, Split, Task};
 use engraft_wire::{Access, Contract, Keys, ServerKeys, Status, Token};
 use tracing::info;
@@ -63,6 +63,9 @@ pub(crate) struct Args {
     /// Requests of several clients that the policy answers together, where as many wait.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     batch: u16,
+    /// Memory for pictures seen lately and what a frozen network made of them; 0 is none.
+    #[arg(long, value_name = "MB", default_value_t = 256)]
+    remember_mb: usize,
     /// What an answer should take at most: told at the start, counted while serving.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     slo_ms: Option<u32>,
@@ -120,13 +123,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         slo: args.slo_ms.map(|millis| Duration::from_millis(millis.into())),
         ..ServerConfig::at(&args.bind)
     };
-    let mut server = Server::bind(config, run)?;
+    let remembered = args.remember_mb << 20;
+    let mut server = Server::bind(config, Remembering::new(run, remembered))?;
     if args.allow_reload {
         let path = args.run.clone();
         server = server.reload_with(move || {
             let run = open_run(&path, &device);
             let run = run.map_err(|error| PredictError(format!("{error:#}")))?;
-            Ok(Box::new(run) as Box<dyn Predictor>)
+            Ok(Box::new(Remembering::new(run, remembered)) as Box<dyn Predictor>)
         });
     }
     let promised = promise(args, server.warm_up())?;

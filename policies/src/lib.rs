@@ -21,6 +21,7 @@ pub mod import;
 mod layers;
 pub mod lfs;
 pub mod predict;
+mod seen;
 pub mod spawnnet;
 pub mod transform;
 
@@ -42,6 +43,7 @@ pub use head::{Head, HeadConfig};
 pub use import::{ImportError, ImportOptions, import_spawnnet};
 pub use lfs::{Lfs, LfsConfig};
 pub use predict::{PredictError, Prediction, predict_file};
+pub use seen::Seen;
 pub use spawnnet::{ChannelMask, Fusion, SpawnNet, SpawnNetConfig, Tokens};
 pub use transform::{Transform, TransformError};
 

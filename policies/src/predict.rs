@@ -71,7 +71,19 @@ impl Checkpoint {
         &self,
         stacks: &[&[Observation]],
     ) -> Result<Vec<Prediction>, PredictError> {
-        let input = self.transform.input(stacks, &self.device())?;
+        self.predict_from(self.transform.input(stacks, &self.device())?, stacks)
+    }
+
+    /// [`predict_detailed`](Self::predict_detailed) from what the transform made of `stacks`.
+    ///
+    /// # Errors
+    ///
+    /// When the two disagree.
+    pub fn predict_from(
+        &self,
+        input: PolicyInput,
+        stacks: &[&[Observation]],
+    ) -> Result<Vec<Prediction>, PredictError> {
         let (output, attention) = self.policy.forward_with_attention(input);
         let chunks = self.transform.actions(output, &newest(stacks))?.into_iter();
         let mut attention = match attention {

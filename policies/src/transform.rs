@@ -4,7 +4,7 @@
 //! 255: each policy scales them as its network wants them.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use engraft_core::{ActionChunk, Observation, RgbImage, Stats};
+use engraft_core::{ActionChunk, Observation, Stats};
 
 use crate::{Contract, PolicyInput};
 
@@ -131,7 +131,8 @@ impl Transform {
         let [height, width] = self.contract.picture();
         let (pixels, views) = (height * width, spec.num_views());
         let pictures = stacks.len() * num_frames * views;
-        let mut rgb = Vec::with_capacity(pictures * 3 * pixels);
+        let mut rgb = vec![0.0; pictures * 3 * pixels];
+        let mut planes = rgb.chunks_exact_mut(3 * pixels);
         let mut depth = Vec::with_capacity(if *use_depth { pictures * pixels } else { 0 });
         let mut proprio = Vec::with_capacity(stacks.len() * num_frames * spec.proprio_dim());
         for stack in stacks {
@@ -148,7 +149,8 @@ impl Transform {
                     if found != (width, height) {
                         return Err(picture_size("pictures", found));
                     }
-                    push_planes(&mut rgb, &view.rgb);
+                    let planes = planes.next().expect("room for each view of each frame");
+                    view.rgb.write_planes(planes);
                     if !use_depth {
                         continue;
                     }
@@ -252,21 +254,10 @@ impl Transform {
     }
 }
 
-/// Interleaved bytes to one plane of floats per channel, in one pass and without a copy between.
-fn push_planes(planes: &mut Vec<f32>, picture: &RgbImage) {
-    let (pixels, _) = picture.pixels().as_chunks::<3>();
-    let start = planes.len();
-    planes.resize(start + 3 * pixels.len(), 0.0);
-    let (red, rest) = planes[start..].split_at_mut(pixels.len());
-    let (green, blue) = rest.split_at_mut(pixels.len());
-    let places = red.iter_mut().zip(green).zip(blue);
-    for (pixel, ((red, green), blue)) in pixels.iter().zip(places) {
-        [*red, *green, *blue] = pixel.map(f32::from);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use engraft_core::RgbImage;
+
     use super::*;
     use crate::testing::{contract, observation, stacks, transform, values};
 

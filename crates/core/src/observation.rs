@@ -127,6 +127,22 @@ impl RgbImage {
         self.pixels
     }
 
+    /// Writes the picture as one plane of numbers from 0 to 255 per channel, red first.
+    ///
+    /// # Panics
+    ///
+    /// When `planes` does not hold `3 * height * width` numbers.
+    pub fn write_planes(&self, planes: &mut [f32]) {
+        let (pixels, _) = self.pixels.as_chunks::<3>();
+        assert_eq!(planes.len(), 3 * pixels.len(), "a plane per channel");
+        let (red, rest) = planes.split_at_mut(pixels.len());
+        let (green, blue) = rest.split_at_mut(pixels.len());
+        let places = red.iter_mut().zip(green).zip(blue);
+        for (pixel, ((red, green), blue)) in pixels.iter().zip(places) {
+            [*red, *green, *blue] = pixel.map(f32::from);
+        }
+    }
+
     /// One pixel.
     ///
     /// # Panics
@@ -160,23 +176,33 @@ impl RgbImage {
     }
 
     fn resize_with(&self, width: usize, height: usize, filter: fir::FilterType) -> Self {
-        assert!(width > 0 && height > 0, "an image needs at least one pixel");
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
-        let source = fir::images::ImageRef::new(
-            self.width as u32,
-            self.height as u32,
-            &self.pixels,
-            fir::PixelType::U8x3,
-        )
-        .expect("an RgbImage holds width * height * 3 bytes");
-        let mut target = fir::images::Image::new(width as u32, height as u32, fir::PixelType::U8x3);
-        let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter));
-        fir::Resizer::new()
-            .resize(&source, &mut target, &options)
-            .expect("both pictures are RGB with at least one pixel");
-        Self { width, height, pixels: target.into_vec() }
+        resized(&self.source(), width, height, filter)
+    }
+
+    /// [`crop`](Self::crop) and then [`resize`](Self::resize), without the picture between.
+    ///
+    /// # Panics
+    ///
+    /// When a side is zero, or the part is empty or does not lie inside the picture.
+    pub fn resize_part(&self, part: [usize; 4], width: usize, height: usize) -> Self {
+        let [x, y, w, h] = part;
+        if (w, h) == (width, height) {
+            return self.crop(x, y, w, h);
+        }
+        assert!(w > 0 && h > 0, "an image needs at least one pixel");
+        let source = self.source();
+        let [x, y, w, h] = [x, y, w, h].map(|side| side as u32);
+        let part = fir::images::CroppedImage::new(&source, x, y, w, h);
+        resized(&part.expect("crop leaves the picture"), width, height, fir::FilterType::Bilinear)
+    }
+
+    fn source(&self) -> fir::images::ImageRef<'_> {
+        let (width, height) = (self.width as u32, self.height as u32);
+        fir::images::ImageRef::new(width, height, &self.pixels, fir::PixelType::U8x3)
+            .expect("an RgbImage holds width * height * 3 bytes")
     }
 
     /// The part that starts at `(x, y)`.
@@ -193,6 +219,21 @@ impl RgbImage {
         });
         Self { width, height, pixels: rows.flatten().copied().collect() }
     }
+}
+
+fn resized(
+    source: &impl fir::IntoImageView,
+    width: usize,
+    height: usize,
+    filter: fir::FilterType,
+) -> RgbImage {
+    assert!(width > 0 && height > 0, "an image needs at least one pixel");
+    let mut target = fir::images::Image::new(width as u32, height as u32, fir::PixelType::U8x3);
+    let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter));
+    fir::Resizer::new()
+        .resize(source, &mut target, &options)
+        .expect("both pictures are RGB with at least one pixel");
+    RgbImage { width, height, pixels: target.into_vec() }
 }
 
 impl DepthImage {
@@ -219,6 +260,11 @@ impl DepthImage {
     /// Depths in metres, row by row.
     pub fn metres(&self) -> &[f32] {
         &self.metres
+    }
+
+    /// Depths in metres, to change in place.
+    pub fn metres_mut(&mut self) -> &mut [f32] {
+        &mut self.metres
     }
 
     /// Nearest-neighbour resize: depths of different surfaces are never mixed.
@@ -278,6 +324,26 @@ mod tests {
         let image = RgbImage::new(3, 3, pixels).unwrap();
         let part = image.crop(1, 1, 2, 2);
         assert_eq!([part.pixel(0, 0)[0], part.pixel(1, 1)[0]], [4, 8]);
+    }
+
+    #[test]
+    fn planes_hold_a_channel_each() {
+        let image = RgbImage::new(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let mut planes = [0.0; 6];
+        image.write_planes(&mut planes);
+        assert_eq!(planes, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+
+    #[test]
+    fn a_resized_part_is_the_part_resized() {
+        let pixels = (0..40 * 30 * 3).map(|i| (i * 7919 % 251) as u8).collect();
+        let image = RgbImage::new(40, 30, pixels).unwrap();
+        for [x, y, w, h] in [[3, 5, 20, 11], [0, 0, 40, 30], [39, 29, 1, 1], [2, 2, 25, 25]] {
+            for (width, height) in [(25, 25), (7, 60), (40, 30)] {
+                let expected = image.crop(x, y, w, h).resize(width, height);
+                assert_eq!(image.resize_part([x, y, w, h], width, height), expected);
+            }
+        }
     }
 
     #[test]

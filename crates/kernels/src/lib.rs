@@ -27,6 +27,7 @@
 //! bounds hold; the tests compare every kernel with Burn's own over random shapes, with each
 //! instruction set that the processor has.
 
+mod adamw;
 mod attention;
 mod conv;
 mod depthwise;
@@ -52,6 +53,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{DType, Device, Tensor};
 
+pub use adamw::{AdamStep, AdamTensors, adam, is_one_pass, moving_average, scaled, sum_of_squares};
 use flex::{Padding, Spec};
 use learned::Learned;
 pub use math::Activation;

@@ -28,6 +28,7 @@ mod stats;
 mod tests;
 mod web;
 
+pub use checkpoint::Remembering;
 pub use config::{ServeError, ServerConfig};
 pub use predictor::{PredictError, Prediction, Predictor};
 pub use server::Server;

@@ -153,23 +153,27 @@ pub(crate) fn warm_up(
     times: usize,
 ) -> Result<Vec<Duration>, PredictError> {
     let spec = &contract.spec;
-    let view = |view: &ViewSpec| {
+    let view = |view: &ViewSpec, turn: usize| {
         let (width, height) = (view.width, view.height);
         let far = || DepthImage::new(width, height, vec![1.0; width * height]);
         let depth = if view.depth { far().ok() } else { None };
-        View { rgb: RgbImage::filled(width, height, [128; 3]), depth }
+        // Never the same picture twice: a policy that remembers pictures must not be timed by it.
+        let [low, middle, ..] = turn.to_le_bytes();
+        View { rgb: RgbImage::filled(width, height, [low, middle, 128]), depth }
     };
     let middle = |dimension: &Dimension| match (dimension.min, dimension.max) {
         (Some(min), Some(max)) => f32::midpoint(min, max),
         _ => 0.0,
     };
-    let observation = Observation {
-        views: spec.views.iter().map(view).collect(),
-        proprio: spec.proprio.iter().map(middle).collect(),
-    };
-    let stack = vec![observation; contract.num_frames];
+    let pictures = spec.num_views() * contract.num_frames;
     let mut took = Vec::with_capacity(times);
-    for _ in 0..times {
+    for turn in 0..times {
+        let mut turns = turn * pictures..;
+        let mut observation = || Observation {
+            views: spec.views.iter().zip(&mut turns).map(|(spec, turn)| view(spec, turn)).collect(),
+            proprio: spec.proprio.iter().map(middle).collect(),
+        };
+        let stack: Vec<_> = (0..contract.num_frames).map(|_| observation()).collect();
         let began = Instant::now();
         let predicted = catch_unwind(AssertUnwindSafe(|| predictor.predict(&stack, false)));
         let prediction = predicted.map_err(|_| PredictError("the policy panicked".into()))??;

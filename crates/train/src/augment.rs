@@ -8,9 +8,7 @@
 //! after `SpawnNet`. Differs in: whole-pixel shifts by row copies; depth moves with its picture; a
 //! crop that would leave the picture is cut to it instead of being drawn again.
 
-use std::borrow::Cow;
-
-use engraft_core::{DepthImage, Observation, RgbImage, View};
+use engraft_core::{DepthImage, Observation, View};
 use serde::{Deserialize, Serialize};
 
 use crate::RecipeError;
@@ -154,30 +152,25 @@ impl Draw {
     /// Changes every frame and view of a sample alike.
     pub fn apply(&self, frames: &mut [Observation]) {
         for view in frames.iter_mut().flat_map(|frame| &mut frame.views) {
-            *view = self.view(view);
+            self.view(view);
         }
     }
 
-    fn view(&self, view: &View) -> View {
-        let (mut rgb, mut depth) =
-            (Cow::Borrowed(&view.rgb), view.depth.as_ref().map(Cow::Borrowed));
-        if self.shift != [0, 0] {
-            rgb = Cow::Owned(shift_rgb(&rgb, self.shift));
-            depth = depth.map(|depth| Cow::Owned(shift_depth(&depth, self.shift)));
-        }
+    fn view(&self, View { rgb, depth }: &mut View) {
+        let width = rgb.width();
+        shift(rgb.pixels_mut(), width, 3, self.shift);
         if let Some(crop) = &self.crop {
             let (width, height) = (rgb.width(), rgb.height());
-            let [x, y, w, h] = crop.part(width, height);
-            rgb = Cow::Owned(rgb.crop(x, y, w, h).resize(width, height));
-            depth = depth.map(|depth| {
-                let (width, height) = (depth.width(), depth.height());
-                let [x, y, w, h] = crop.part(width, height);
-                Cow::Owned(crop_depth(&depth, [x, y, w, h]).resize(width, height))
-            });
+            *rgb = rgb.resize_part(crop.part(width, height), width, height);
         }
-        let mut rgb = rgb.into_owned();
         self.jitter.apply(rgb.pixels_mut());
-        View { rgb, depth: depth.map(Cow::into_owned) }
+        let Some(depth) = depth else { return };
+        let width = depth.width();
+        shift(depth.metres_mut(), width, 1, self.shift);
+        if let Some(crop) = &self.crop {
+            let (width, height) = (depth.width(), depth.height());
+            *depth = crop_depth(depth, crop.part(width, height)).resize(width, height);
+        }
     }
 }
 
@@ -192,40 +185,31 @@ impl Crop {
     }
 }
 
-/// Row `y` of the result is row `y + dy` of the picture, column likewise; the border repeats.
-fn shift_rows<T: Copy>(
-    values: &[T],
-    width: usize,
-    channels: usize,
-    [dx, dy]: [isize; 2],
-) -> Vec<T> {
+/// Moves a picture in place: row `y` becomes what row `y + dy` was, a column likewise; the border
+/// repeats.
+fn shift<T: Copy>(values: &mut [T], width: usize, channels: usize, [dx, dy]: [isize; 2]) {
+    if [dx, dy] == [0, 0] {
+        return;
+    }
     let row = width * channels;
     let height = values.len() / row;
-    let mut out = Vec::with_capacity(values.len());
-    let left = dx.min(0).unsigned_abs().min(width);
-    let right = dx.max(0).unsigned_abs().min(width);
-    for y in 0..height {
+    let left = dx.min(0).unsigned_abs().min(width - 1) * channels;
+    let right = dx.max(0).unsigned_abs().min(width - 1) * channels;
+    let mut line = |y: usize| {
+        let to = y * row;
         let from = y.saturating_add_signed(dy).min(height - 1) * row;
-        let line = &values[from..from + row];
-        for _ in 0..left {
-            out.extend_from_slice(&line[..channels]);
+        values.copy_within(from + right..from + row - left, to + left);
+        let line = &mut values[to..to + row];
+        // The pixel at the edge now lies beside the gap; it fills it one pixel after the other.
+        for at in (channels..=left).rev().step_by(channels) {
+            line.copy_within(at..at + channels, at - channels);
         }
-        out.extend_from_slice(&line[right * channels..row - left * channels]);
-        for _ in 0..right {
-            out.extend_from_slice(&line[row - channels..]);
+        for at in (row - right..row).step_by(channels) {
+            line.copy_within(at - channels..at, at);
         }
-    }
-    out
-}
-
-fn shift_rgb(image: &RgbImage, by: [isize; 2]) -> RgbImage {
-    let pixels = shift_rows(image.pixels(), image.width(), 3, by);
-    RgbImage::new(image.width(), image.height(), pixels).expect("a shift keeps the size")
-}
-
-fn shift_depth(image: &DepthImage, by: [isize; 2]) -> DepthImage {
-    let metres = shift_rows(image.metres(), image.width(), 1, by);
-    DepthImage::new(image.width(), image.height(), metres).expect("a shift keeps the size")
+    };
+    // In the order in which no row is overwritten before it was moved.
+    if dy < 0 { (0..height).rev().for_each(&mut line) } else { (0..height).for_each(line) }
 }
 
 fn crop_depth(image: &DepthImage, [x, y, w, h]: [usize; 4]) -> DepthImage {
@@ -235,6 +219,8 @@ fn crop_depth(image: &DepthImage, [x, y, w, h]: [usize; 4]) -> DepthImage {
 
 #[cfg(test)]
 mod tests {
+    use engraft_core::RgbImage;
+
     use super::*;
 
     fn config() -> AugmentConfig {
@@ -259,13 +245,34 @@ mod tests {
 
     #[test]
     fn a_shift_repeats_the_border() {
-        let row = [1, 2, 3, 4];
-        assert_eq!(shift_rows(&row, 4, 1, [1, 0]), [2, 3, 4, 4]);
-        assert_eq!(shift_rows(&row, 4, 1, [-2, 0]), [1, 1, 1, 2]);
-        assert_eq!(shift_rows(&row, 2, 1, [0, 1]), [3, 4, 3, 4]);
-        assert_eq!(shift_rows(&row, 2, 1, [0, -1]), [1, 2, 1, 2]);
-        assert_eq!(shift_rows(&row, 2, 2, [1, 0]), [3, 4, 3, 4]);
-        assert_eq!(shift_rows(&row, 4, 1, [9, 9]), [4, 4, 4, 4]);
+        let shifted = |width, channels, by| {
+            let mut values = [1, 2, 3, 4];
+            shift(&mut values, width, channels, by);
+            values
+        };
+        assert_eq!(shifted(4, 1, [1, 0]), [2, 3, 4, 4]);
+        assert_eq!(shifted(4, 1, [-2, 0]), [1, 1, 1, 2]);
+        assert_eq!(shifted(2, 1, [0, 1]), [3, 4, 3, 4]);
+        assert_eq!(shifted(2, 1, [0, -1]), [1, 2, 1, 2]);
+        assert_eq!(shifted(2, 2, [1, 0]), [3, 4, 3, 4]);
+        assert_eq!(shifted(4, 1, [9, 9]), [4, 4, 4, 4]);
+        assert_eq!(shifted(4, 1, [-9, -9]), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn every_shift_reads_each_pixel_from_where_it_was() {
+        let (width, height, channels) = (7, 5, 3);
+        let picture: Vec<u8> = (0..width * height * channels).map(|i| i as u8).collect();
+        for (dx, dy) in (-8..=8).flat_map(|dx| (-6..=6).map(move |dy| (dx, dy))) {
+            let mut moved = picture.clone();
+            shift(&mut moved, width, channels, [dx, dy]);
+            for (i, &value) in moved.iter().enumerate() {
+                let (x, y) = (i / channels % width, i / channels / width);
+                let x = x.saturating_add_signed(dx).min(width - 1);
+                let y = y.saturating_add_signed(dy).min(height - 1);
+                assert_eq!(value, picture[(y * width + x) * channels + i % channels]);
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use engraft_core::{Observation, Sample};
+use engraft_core::{Observation, Sample, View};
 use engraft_datasets::{Dataset, PastEnd, relative_stats, sample, split, stats};
 use engraft_policies::{Contract, PolicyInput, Transform};
 use rayon::prelude::*;
@@ -116,11 +116,21 @@ impl Data {
         self.train.chunk_by(|one, other| one.0 == other.0).count()
     }
 
-    /// Bytes of one sample's pictures as tensors.
+    /// Bytes of one sample's pictures and features as tensors.
     pub(crate) fn sample_bytes(&self) -> usize {
-        let views = &self.transform.contract().spec.views;
-        let pixels: usize = views.iter().map(|view| view.width * view.height).sum();
-        self.num_frames * pixels * 3 * size_of::<f32>()
+        let Contract { spec, use_depth, .. } = self.transform.contract();
+        let pixels: usize = spec.views.iter().map(|view| view.width * view.height).sum();
+        let channels = if *use_depth { 4 } else { 3 };
+        let features = self.features.as_ref().map_or(0, FeatureStore::picture_bytes);
+        let clean = if self.clean_beside_augmented() { 3 } else { 0 };
+        let frame = pixels * (channels + clean) * size_of::<f32>() + features * spec.num_views();
+        self.num_frames * frame
+    }
+
+    /// Whether a batch holds the recorded pictures beside the augmented ones.
+    fn clean_beside_augmented(&self) -> bool {
+        let clean = |augment: &AugmentConfig| augment.backbone_sees == BackboneSees::Clean;
+        self.augment.as_ref().is_some_and(clean) && self.features.is_none()
     }
 
     /// Whether a frozen backbone sees every picture as it was recorded.
@@ -136,16 +146,14 @@ impl Data {
     ) -> Result<Batch, TrainError> {
         let steps: Vec<_> = places.iter().map(|place| self.train[place.sample]).collect();
         let mut samples = self.samples(&steps)?;
-        let clean = self.augment.as_ref().and_then(|augment| {
-            let clean = (augment.backbone_sees == BackboneSees::Clean && self.features.is_none())
-                .then(|| images(&all_frames(&samples), device));
+        let clean = self.clean_beside_augmented().then(|| images(views(&samples), device));
+        if let Some(augment) = &self.augment {
             samples.par_iter_mut().zip(places).for_each(|(sample, place)| {
                 if let Some(draw) = augment.draw(self.seed, place.pass, place.sample) {
                     draw.apply(&mut sample.frames);
                 }
             });
-            clean
-        });
+        }
         self.batch(&steps, &samples, clean, self.backbone_sees_clean(), device)
     }
 
@@ -213,6 +221,6 @@ impl Data {
     }
 }
 
-fn all_frames(samples: &[Sample]) -> Vec<Observation> {
-    samples.iter().flat_map(|sample| &sample.frames).cloned().collect()
+fn views(samples: &[Sample]) -> impl Iterator<Item = &View> {
+    samples.iter().flat_map(|sample| &sample.frames).flat_map(|frame| &frame.views)
 }

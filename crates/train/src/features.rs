@@ -7,12 +7,12 @@
 //! and its preprocessing together.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use engraft_core::{Observation, hex};
+use engraft_core::{View, hex};
 use engraft_datasets::Episode;
 use engraft_policies::{Features, Policy, PolicyConfig};
 use half::f16;
@@ -68,18 +68,16 @@ impl Shape {
         Self { channels, height, width, cls: features.cls.is_some() }
     }
 
-    fn map_len(self) -> usize {
-        self.channels * self.height * self.width
-    }
-
-    fn len(self) -> usize {
-        self.map_len() + if self.cls { self.channels } else { 0 }
+    /// Numbers of a map and, where there is one, of its class token.
+    fn columns(self) -> impl Iterator<Item = usize> {
+        let map = self.channels * self.height * self.width;
+        [Some(map), self.cls.then_some(self.channels)].into_iter().flatten()
     }
 }
 
 impl Header {
     fn record_len(&self) -> usize {
-        self.taps.iter().map(|shape| shape.len()).sum()
+        self.taps.iter().flat_map(|shape| shape.columns()).sum()
     }
 
     fn num_bytes(&self) -> u64 {
@@ -140,47 +138,62 @@ impl FeatureStore {
         device: &Device,
     ) -> Result<Vec<Features>, TrainError> {
         let (record, views) = (self.header.record_len(), self.num_views);
-        let mut bytes = vec![0; steps.len() * views * record * 2];
-        bytes
-            .par_chunks_mut((views * record * 2).max(1))
-            .zip(steps)
-            .try_for_each(|(bytes, &(episode, step))| {
-                let at = (self.starts[episode] + step) * views * record * 2;
-                self.file.read_exact_at(bytes, at as u64)
-            })
-            .map_err(TrainError::file("read", &self.path))?;
         let num_pictures = steps.len() * views;
-        let mut from = 0;
-        let mut features = Vec::with_capacity(self.header.taps.len());
-        for shape in &self.header.taps {
-            let map = column(&bytes, record, from, shape.map_len());
-            from += shape.map_len();
-            let dims = [num_pictures, shape.channels, shape.height, shape.width];
-            let map = Tensor::from_data(TensorData::new(map, dims), device);
-            let cls = shape.cls.then(|| {
-                let cls = column(&bytes, record, from, shape.channels);
-                from += shape.channels;
-                Tensor::from_data(TensorData::new(cls, [num_pictures, shape.channels]), device)
-            });
-            features.push(Features { map, cls });
+        let columns = self.header.taps.iter().flat_map(|shape| shape.columns());
+        let mut columns: Vec<Vec<f32>> = columns.map(|len| vec![0.0; num_pictures * len]).collect();
+        // The parts of each picture's record, which lie in as many tensors.
+        let mut rows: Vec<Vec<&mut [f32]>> = (0..num_pictures).map(|_| Vec::new()).collect();
+        for column in &mut columns {
+            let len = column.len() / num_pictures.max(1);
+            for (row, part) in rows.iter_mut().zip(column.chunks_mut(len.max(1))) {
+                row.push(part);
+            }
         }
-        Ok(features)
+        let read = |bytes: &mut Vec<u8>, (i, row): (usize, Vec<&mut [f32]>)| -> io::Result<()> {
+            let (episode, step) = steps[i / views];
+            let at = (self.starts[episode] + step) * views + i % views;
+            bytes.resize(record * 2, 0);
+            self.file.read_exact_at(bytes, (at * record * 2) as u64)?;
+            let mut rest = &bytes[..];
+            for part in row {
+                let halves;
+                (halves, rest) = rest.split_at(part.len() * 2);
+                to_single(halves, part);
+            }
+            Ok(())
+        };
+        rows.into_par_iter()
+            .enumerate()
+            .try_for_each_init(Vec::new, read)
+            .map_err(TrainError::file("read", &self.path))?;
+        let mut columns = columns.into_iter();
+        let mut column = || columns.next().expect("a column for each map and each class token");
+        let tap = |shape: &Shape| {
+            let dims = [num_pictures, shape.channels, shape.height, shape.width];
+            let map = Tensor::from_data(TensorData::new(column(), dims), device);
+            let dims = [num_pictures, shape.channels];
+            let mut cls = || Tensor::from_data(TensorData::new(column(), dims), device);
+            Features { map, cls: shape.cls.then(&mut cls) }
+        };
+        Ok(self.header.taps.iter().map(tap).collect())
+    }
+
+    /// Bytes of one picture's features as tensors.
+    pub(crate) fn picture_bytes(&self) -> usize {
+        self.header.record_len() * size_of::<f32>()
     }
 }
 
-/// Values `from..from + len` of every record, in single precision.
-fn column(bytes: &[u8], record: usize, from: usize, len: usize) -> Vec<f32> {
-    let mut values = vec![0.0; bytes.len() / (record * 2).max(1) * len];
-    values.par_chunks_mut(len.max(1)).zip(bytes.par_chunks(record * 2)).for_each(
-        |(values, bytes)| {
-            let halves: Vec<f16> = bytes[from * 2..(from + len) * 2]
-                .chunks_exact(2)
-                .map(|pair| f16::from_le_bytes([pair[0], pair[1]]))
-                .collect();
-            halves.convert_to_f32_slice(values);
-        },
-    );
-    values
+/// Numbers in half precision, as bytes, in single precision.
+fn to_single(bytes: &[u8], values: &mut [f32]) {
+    let mut halves = [f16::ZERO; 512];
+    for (values, bytes) in values.chunks_mut(halves.len()).zip(bytes.chunks(2 * halves.len())) {
+        let (pairs, _) = bytes.as_chunks::<2>();
+        for (half, &pair) in halves.iter_mut().zip(pairs) {
+            *half = f16::from_le_bytes(pair);
+        }
+        halves[..values.len()].convert_to_f32_slice(values);
+    }
 }
 
 /// The header that the file will have, and the features of a fixed picture.
@@ -266,7 +279,9 @@ fn make(
             .par_iter()
             .map(|&(episode, step)| frames.episode(episode)?.observation(step))
             .collect::<Result<Vec<_>, _>>()?;
-        let features = policy.frozen_features(images(&observations, device)).unwrap_or_default();
+        let features = policy
+            .frozen_features(images(observations.iter().flat_map(|frame| &frame.views), device))
+            .unwrap_or_default();
         let values: Vec<f16> =
             records(features, batch.len() * views).into_par_iter().map(f16::from_f32).collect();
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -289,23 +304,19 @@ fn make(
     Ok(true)
 }
 
-/// Pictures of observations: `[observations * views, 3, height, width]`, 0 to 255.
+/// Pictures of views: `[views, 3, height, width]`, 0 to 255.
 ///
 /// # Panics
 ///
 /// When they differ in size.
-pub(crate) fn images(observations: &[Observation], device: &Device) -> Tensor<4> {
-    let views: Vec<_> = observations.iter().flat_map(|each| &each.views).collect();
+pub(crate) fn images<'a>(views: impl Iterator<Item = &'a View>, device: &Device) -> Tensor<4> {
+    let views: Vec<_> = views.collect();
     let (height, width) = views.first().map_or((0, 0), |v| (v.rgb.height(), v.rgb.width()));
-    let plane = height * width;
-    let mut values = vec![0.0; views.len() * 3 * plane];
-    values.par_chunks_mut((3 * plane).max(1)).zip(&views).for_each(|(values, view)| {
+    let len = 3 * height * width;
+    let mut values = vec![0.0; views.len() * len];
+    values.par_chunks_mut(len.max(1)).zip(&views).for_each(|(values, view)| {
         assert_eq!((view.rgb.height(), view.rgb.width()), (height, width), "pictures of one size");
-        for (i, pixel) in view.rgb.pixels().chunks_exact(3).enumerate() {
-            for (channel, &value) in pixel.iter().enumerate() {
-                values[channel * plane + i] = f32::from(value);
-            }
-        }
+        view.rgb.write_planes(values);
     });
     Tensor::from_data(TensorData::new(values, [views.len(), 3, height, width]), device)
 }
@@ -346,7 +357,9 @@ mod tests {
             .iter()
             .map(|&(episode, step)| frames.episode(episode).unwrap().observation(step).unwrap())
             .collect();
-        let fresh = policy.frozen_features(images(&observations, &device)).unwrap();
+        let fresh = policy
+            .frozen_features(images(observations.iter().flat_map(|frame| &frame.views), &device))
+            .unwrap();
         assert_eq!(read.len(), fresh.len());
         for (read, fresh) in read.iter().zip(&fresh) {
             let (read, fresh) = (read.map.to_data(), fresh.map.to_data());

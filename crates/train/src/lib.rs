@@ -24,6 +24,7 @@
 //! The order of the data and every augmentation are functions of the seed and of the place in the
 //! run, so that a run that was interrupted, or killed, continues as if nothing had happened.
 
+mod adam;
 mod augment;
 mod batch;
 mod capture;
@@ -54,6 +55,7 @@ pub use augment::{AugmentConfig, BackboneSees, CropConfig, Draw};
 pub use batch::{contract, measure};
 pub use error::TrainError;
 pub use features::FeatureCache;
+pub use optimize::{clip, ema_update};
 pub use order::{Order, Place, permutation};
 pub use pictures::PictureCache;
 pub use progress::{MetricsRow, Progress, read_metrics};

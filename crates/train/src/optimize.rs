@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+use engraft_kernels::{is_one_pass, moving_average, scaled, sum_of_squares};
 
 /// Added to a norm that is divided by, as PyTorch does.
 const NORM_EPSILON: f32 = 1e-6;
@@ -13,7 +14,7 @@ const NORM_EPSILON: f32 = 1e-6;
 /// `max_norm`; returns the norm before.
 ///
 /// The same as PyTorch's `clip_grad_norm_`; Burn's own clipping is per tensor.
-pub(crate) fn clip<M: Module>(
+pub fn clip<M: Module>(
     module: &M,
     grads: &mut GradientsParams,
     max_norm: f32,
@@ -55,7 +56,8 @@ impl ModuleVisitor for Squares<'_> {
         if self.chosen.is_none_or(|chosen| chosen.contains(&param.id))
             && let Some(grad) = self.grads.get::<D>(param.id)
         {
-            self.sums.push(grad.square().sum());
+            let sum = if is_one_pass(&grad) { sum_of_squares(grad) } else { grad.square().sum() };
+            self.sums.push(sum);
         }
     }
 }
@@ -71,7 +73,12 @@ impl ModuleVisitor for Scale<'_> {
         if self.chosen.is_none_or(|chosen| chosen.contains(&param.id))
             && let Some(grad) = self.grads.remove::<D>(param.id)
         {
-            self.grads.register(param.id, grad.mul_scalar(self.factor));
+            let grad = if is_one_pass(&grad) {
+                scaled(grad, self.factor)
+            } else {
+                grad.mul_scalar(self.factor)
+            };
+            self.grads.register(param.id, grad);
         }
     }
 }
@@ -86,7 +93,7 @@ pub(crate) fn ema_decay(decay: f32, step: u64) -> f32 {
 /// Moves `average` towards `module`; both have the same parameters, `average` without gradients.
 ///
 /// What is not learned (a frozen network, running statistics) is copied.
-pub(crate) fn ema_update<M: Module>(average: M, module: &M, decay: f32) -> M {
+pub fn ema_update<M: Module>(average: M, module: &M, decay: f32) -> M {
     let mut collect = Collect::default();
     module.visit(&mut collect);
     average.map(&mut Towards { values: collect.values, learned: collect.learned, decay })
@@ -120,8 +127,12 @@ impl ModuleMapper for Towards {
         let id = param.id;
         let Some(value) = self.values.remove::<D>(id) else { return param };
         let (learned, decay) = (self.learned.contains(&id), self.decay);
-        param.map(|average| {
-            if learned { average.mul_scalar(decay) + value.mul_scalar(1.0 - decay) } else { value }
+        param.map(|average| match learned {
+            false => value,
+            true if is_one_pass(&average) && is_one_pass(&value) => {
+                moving_average(average, value, decay)
+            }
+            true => average.mul_scalar(decay) + value.mul_scalar(1.0 - decay),
         })
     }
 }

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, decay::WeightDecayConfig};
 use engraft_datasets::Mapping;
+use engraft_kernels::AdamStep;
 use engraft_policies::PolicyConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::adam::{Adam, AdamW};
 use crate::{AugmentConfig, ScheduleConfig};
 
 /// Why a recipe cannot be followed.
@@ -281,25 +283,31 @@ impl Recipe {
 
 impl OptimizerConfig {
     /// A fresh optimizer.
-    pub(crate) fn init(&self) -> ModuleOptimizer {
-        let [beta_1, beta_2] = self.betas;
-        match self.kind {
+    pub fn init(&self) -> ModuleOptimizer {
+        let &Self { kind, weight_decay, betas, epsilon, .. } = self;
+        let decoupled = kind == OptimizerKind::AdamW;
+        let step = AdamStep { decoupled, weight_decay, rate: 0.0, betas, epsilon, time: 0 };
+        let [beta_1, beta_2] = betas;
+        match kind {
             OptimizerKind::Adam => {
-                let decay =
-                    (self.weight_decay > 0.0).then(|| WeightDecayConfig::new(self.weight_decay));
-                AdamConfig::new()
+                let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay));
+                let burns = AdamConfig::new()
                     .with_beta_1(beta_1)
                     .with_beta_2(beta_2)
-                    .with_epsilon(self.epsilon)
+                    .with_epsilon(epsilon)
                     .with_weight_decay(decay)
-                    .init()
+                    .build();
+                ModuleOptimizer::from(Adam { burns, step })
             }
-            OptimizerKind::AdamW => AdamWConfig::new()
-                .with_beta_1(beta_1)
-                .with_beta_2(beta_2)
-                .with_epsilon(self.epsilon)
-                .with_weight_decay(self.weight_decay)
-                .init(),
+            OptimizerKind::AdamW => {
+                let burns = AdamWConfig::new()
+                    .with_beta_1(beta_1)
+                    .with_beta_2(beta_2)
+                    .with_epsilon(epsilon)
+                    .with_weight_decay(weight_decay)
+                    .build();
+                ModuleOptimizer::from(AdamW { burns, step })
+            }
         }
     }
 }
