@@ -27,6 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "engraft-client",
             "engraft-core",
             "engraft-datasets",
+            "engraft-kernels",
             "engraft-policies",
             "engraft-serve",
             "engraft-sim",

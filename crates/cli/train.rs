@@ -74,6 +74,7 @@ enum Cache {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    engraft_kernels::keep_freed_memory();
     let mut recipe = Recipe::open(&args.recipe)?;
     recipe.steps = args.steps.unwrap_or(recipe.steps);
     let data = args
