@@ -170,18 +170,19 @@ struct Bench {
 impl Bench {
     fn all(&self, cases: &[Case]) -> anyhow::Result<Vec<Row>> {
         let mut bar = Bar::new("bench", cases.len() as u64);
-        let (mut rows, mut group) = (Vec::new(), "");
+        let (mut rows, mut group, mut columns) = (Vec::new(), "", Vec::new());
         for (done, case) in cases.iter().enumerate() {
             bar.set(done as u64, &case.name());
             let others = self.others(case);
             let found = self.one(case, &others);
             bar.aside(|| -> anyhow::Result<()> {
                 if group != case.group {
-                    say(report::heading(&others))?;
                     group = case.group;
+                    columns = self.columns(cases.iter().filter(|case| case.group == group));
+                    say(report::heading(&columns))?;
                 }
                 for (row, (_, statistic)) in found.iter().zip(case.rows()) {
-                    for line in report::lines(row, case, statistic, &others) {
+                    for line in report::lines(row, case, statistic, &columns) {
                         say(line)?;
                     }
                 }
@@ -191,6 +192,17 @@ impl Bench {
         }
         bar.finish(&format!("{} cases", cases.len()));
         Ok(rows)
+    }
+
+    /// Names of the other sides of several cases, each once.
+    fn columns<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> Vec<String> {
+        let mut columns = Vec::new();
+        for name in cases.flat_map(|case| self.others(case)) {
+            if !columns.contains(&name) {
+                columns.push(name);
+            }
+        }
+        columns
     }
 
     /// Names of the other sides of a case.
@@ -226,7 +238,10 @@ impl Bench {
                 contenders.push(self.theirs(case, name, peer, &mut facts));
             }
         }
+        let before = machine::Usage::now();
         measure::measure(&mut contenders, self.plan(case));
+        let after = machine::Usage::now();
+        facts.busy_elsewhere = after.zip(before).map(|(after, then)| after.elsewhere_since(then));
         let rows = report::rows(case, &contenders, &facts, &self.conditions);
         drop(contenders);
         if let Some(peer) = &self.peer

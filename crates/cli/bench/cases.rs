@@ -10,7 +10,7 @@ const BARS: &[(&str, f64)] = &[
     ("latency/*", 0.8),
     ("augment/*", 1.0),
     ("epoch/*", 0.35),
-    ("memory-step/*", 0.5),
+    ("memory-training/*", 0.5),
     ("memory-server/*", 0.25),
 ];
 
@@ -280,7 +280,7 @@ pub(crate) fn all() -> Vec<Case> {
         let (side, batch) = (224, 32);
         let step = Case { group: "step", network, side, batch, kind: Kind::Policy(Mode::Step) };
         let kind = Kind::Memory(Box::new(step));
-        cases.push(Case { group: "memory-step", network, side, batch, kind });
+        cases.push(Case { group: "memory-training", network, side, batch, kind });
     }
     for network in ["lfs", "spawnnet-vits16"] {
         let kind = Kind::Memory(Box::new(observation("latency", network)));

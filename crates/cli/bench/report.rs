@@ -40,6 +40,8 @@ pub(crate) struct Row {
     pub(crate) statistic: &'static str,
     /// engraft's over the best of the others.
     pub(crate) ratio: Option<f64>,
+    /// The same of the smallest samples, which other work on the machine disturbs least.
+    pub(crate) ratio_of_fastest: Option<f64>,
     pub(crate) bar: Option<f64>,
     pub(crate) pass: Option<bool>,
     pub(crate) engraft: Outcome,
@@ -56,6 +58,8 @@ pub(crate) struct Row {
     /// engraft's rate, and its share of the machine's matrix rate.
     pub(crate) gflops: Option<f64>,
     pub(crate) share_of_peak: Option<f64>,
+    /// Share of the machine's time that other processes took meanwhile.
+    pub(crate) busy_elsewhere: Option<f64>,
     #[serde(flatten)]
     pub(crate) conditions: Conditions,
 }
@@ -67,7 +71,12 @@ pub(crate) struct Facts {
     pub(crate) params: Option<usize>,
     pub(crate) flops: Option<f64>,
     pub(crate) differs: Option<String>,
+    /// Share of the machine's time that other processes took meanwhile.
+    pub(crate) busy_elsewhere: Option<f64>,
 }
+
+/// Shares of the machine from which on a row says that others had it.
+const DISTURBED: f64 = 0.05;
 
 impl Statistic {
     fn name(self) -> &'static str {
@@ -123,6 +132,16 @@ pub(crate) fn rows(
             .min_by(|(_, one), (_, other)| one.total_cmp(other));
         let comparable = facts.differs.is_none();
         let ratio = mine.zip(best.as_ref()).filter(|_| comparable).map(|(m, (_, b))| m / b);
+        let fastest = |outcome: &Outcome| match outcome {
+            Outcome::Measured(summary) => Some(summary.min),
+            Outcome::Failed { .. } => None,
+        };
+        let fastest_of_all = others
+            .iter()
+            .filter(|other| other.counted)
+            .filter_map(|other| fastest(&Outcome::of(other)))
+            .min_by(f64::total_cmp);
+        let of_fastest = fastest(&ours).zip(fastest_of_all).filter(|_| comparable);
         let bar = bar(&name);
         let timed = case.unit() == Unit::Seconds;
         let gflops = facts.flops.zip(mine).filter(|_| timed).map(|(flops, s)| flops / s / 1e9);
@@ -130,6 +149,7 @@ pub(crate) fn rows(
             unit: case.unit().name(),
             statistic: statistic.name(),
             ratio,
+            ratio_of_fastest: of_fastest.map(|(mine, theirs)| mine / theirs),
             bar,
             pass: ratio.zip(bar).map(|(ratio, bar)| ratio <= bar),
             engraft: ours.clone(),
@@ -141,6 +161,7 @@ pub(crate) fn rows(
             flops: facts.flops,
             gflops,
             share_of_peak: gflops.map(|rate| rate / conditions.peak_gflops),
+            busy_elsewhere: facts.busy_elsewhere,
             conditions: conditions.clone(),
             name,
         }
@@ -192,6 +213,9 @@ pub(crate) fn lines(
         Some(false) => " MISS",
         None => "",
     };
+    if let Some(share) = row.busy_elsewhere.filter(|&share| share > DISTURBED) {
+        line += &format!("  (others took {} of the machine)", percent(share));
+    }
     let mut lines = vec![line.trim_end().to_owned()];
     let sides = std::iter::once(("engraft", &row.engraft));
     for (name, outcome) in sides.chain(row.others.iter().map(|(name, o)| (name.as_str(), o))) {
@@ -249,6 +273,7 @@ mod tests {
             (1, Some(1.0), Some("channels-last"))
         );
         assert_eq!((row.bar, row.pass), (Some(1.0), Some(true)));
+        assert_eq!(row.ratio_of_fastest, Some(1.0));
         assert_eq!((row.gflops, row.share_of_peak), (Some(40.0), Some(0.4)));
         let names: Vec<String> =
             ["eager", "channels-last", "compile", "onnxruntime"].map(String::from).into();
@@ -275,11 +300,12 @@ mod tests {
     fn work_that_differs_has_no_ratio() {
         let sides = [side("engraft", true, &[0.3]), side("eager", true, &[0.4])];
         let differs = Some("3 parameters beside 4".to_owned());
-        let facts = Facts { differs, ..Facts::default() };
+        let facts = Facts { differs, busy_elsewhere: Some(0.31), ..Facts::default() };
         let case = case("step/lfs/224-b32");
         let row = &rows(&case, &sides, &facts, &conditions())[0];
         assert_eq!((row.ratio, row.bar, row.pass), (None, Some(1.0), None));
         let said = lines(row, &case, Statistic::Median, &["eager".into()]);
+        assert!(said[0].ends_with("(others took 31% of the machine)"), "{said:?}");
         assert!(said[1].ends_with("not the same work: 3 parameters beside 4"), "{said:?}");
     }
 

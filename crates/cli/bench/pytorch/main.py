@@ -77,6 +77,7 @@ def hello():
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             pass
+    versions["torch"] = torch.__version__  # says too whether CUDA is in it, which takes memory
     return {
         "versions": versions,
         "threads": torch.get_num_threads(),
