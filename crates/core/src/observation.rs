@@ -182,23 +182,6 @@ impl RgbImage {
         resized(&self.source(), width, height, filter)
     }
 
-    /// [`crop`](Self::crop) and then [`resize`](Self::resize), without the picture between.
-    ///
-    /// # Panics
-    ///
-    /// When a side is zero, or the part is empty or does not lie inside the picture.
-    pub fn resize_part(&self, part: [usize; 4], width: usize, height: usize) -> Self {
-        let [x, y, w, h] = part;
-        if (w, h) == (width, height) {
-            return self.crop(x, y, w, h);
-        }
-        assert!(w > 0 && h > 0, "an image needs at least one pixel");
-        let source = self.source();
-        let [x, y, w, h] = [x, y, w, h].map(|side| side as u32);
-        let part = fir::images::CroppedImage::new(&source, x, y, w, h);
-        resized(&part.expect("crop leaves the picture"), width, height, fir::FilterType::Bilinear)
-    }
-
     fn source(&self) -> fir::images::ImageRef<'_> {
         let (width, height) = (self.width as u32, self.height as u32);
         fir::images::ImageRef::new(width, height, &self.pixels, fir::PixelType::U8x3)
@@ -222,7 +205,7 @@ impl RgbImage {
 }
 
 fn resized(
-    source: &impl fir::IntoImageView,
+    source: &fir::images::ImageRef<'_>,
     width: usize,
     height: usize,
     filter: fir::FilterType,
@@ -332,18 +315,6 @@ mod tests {
         let mut planes = [0.0; 6];
         image.write_planes(&mut planes);
         assert_eq!(planes, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-    }
-
-    #[test]
-    fn a_resized_part_is_the_part_resized() {
-        let pixels = (0..40 * 30 * 3).map(|i| (i * 7919 % 251) as u8).collect();
-        let image = RgbImage::new(40, 30, pixels).unwrap();
-        for [x, y, w, h] in [[3, 5, 20, 11], [0, 0, 40, 30], [39, 29, 1, 1], [2, 2, 25, 25]] {
-            for (width, height) in [(25, 25), (7, 60), (40, 30)] {
-                let expected = image.crop(x, y, w, h).resize(width, height);
-                assert_eq!(image.resize_part([x, y, w, h], width, height), expected);
-            }
-        }
     }
 
     #[test]

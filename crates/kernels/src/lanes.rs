@@ -47,6 +47,7 @@ pub(crate) trait Lanes: Copy {
 }
 
 /// Instruction sets that there are kernels for, widest first.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Isa {

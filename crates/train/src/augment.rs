@@ -161,7 +161,8 @@ impl Draw {
         shift(rgb.pixels_mut(), width, 3, self.shift);
         if let Some(crop) = &self.crop {
             let (width, height) = (rgb.width(), rgb.height());
-            *rgb = rgb.resize_part(crop.part(width, height), width, height);
+            let [x, y, w, h] = crop.part(width, height);
+            *rgb = rgb.crop(x, y, w, h).resize(width, height);
         }
         self.jitter.apply(rgb.pixels_mut());
         let Some(depth) = depth else { return };
