@@ -24,7 +24,7 @@ const LANES: usize = 16;
 /// One step of [`adam`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
-    /// AdamW: weight decay scales the parameter. Otherwise it is added to the gradient.
+    /// `AdamW`: weight decay scales the parameter. Otherwise it is added to the gradient.
     pub decoupled: bool,
     /// Weight decay.
     pub weight_decay: f32,
@@ -167,7 +167,9 @@ impl OnePass for Flex {
     fn scaled(tensor: FlexTensor, factor: f32) -> FlexTensor {
         let mut tensor = row_major(tensor);
         chunks_mut(values_mut(&mut tensor), |_, values| {
-            values.iter_mut().for_each(|value| *value *= factor);
+            for value in values {
+                *value *= factor;
+            }
         });
         tensor
     }

@@ -1,4 +1,4 @@
-//! Adam and AdamW, in one pass over the numbers where the device allows it.
+//! Adam and `AdamW`, in one pass over the numbers where the device allows it.
 //!
 //! Elsewhere they are Burn's own. Both come to the same numbers and leave the same state at rest,
 //! so that a run may be continued on another device.
@@ -15,7 +15,7 @@ pub(crate) struct Adam {
     pub(crate) step: AdamStep,
 }
 
-/// AdamW; see the [module](self).
+/// `AdamW`; see the [module](self).
 #[derive(Clone)]
 pub(crate) struct AdamW {
     pub(crate) burns: burn::optim::AdamW,

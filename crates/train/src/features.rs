@@ -156,9 +156,9 @@ impl FeatureStore {
             self.file.read_exact_at(bytes, (at * record * 2) as u64)?;
             let mut rest = &bytes[..];
             for part in row {
-                let halves;
-                (halves, rest) = rest.split_at(part.len() * 2);
+                let (halves, after) = rest.split_at(part.len() * 2);
                 to_single(halves, part);
+                rest = after;
             }
             Ok(())
         };

@@ -127,12 +127,15 @@ impl ModuleMapper for Towards {
         let id = param.id;
         let Some(value) = self.values.remove::<D>(id) else { return param };
         let (learned, decay) = (self.learned.contains(&id), self.decay);
-        param.map(|average| match learned {
-            false => value,
-            true if is_one_pass(&average) && is_one_pass(&value) => {
+        param.map(|average| {
+            let one_pass = is_one_pass(&average) && is_one_pass(&value);
+            if learned && one_pass {
                 moving_average(average, value, decay)
+            } else if learned {
+                average.mul_scalar(decay) + value.mul_scalar(1.0 - decay)
+            } else {
+                value
             }
-            true => average.mul_scalar(decay) + value.mul_scalar(1.0 - decay),
         })
     }
 }
