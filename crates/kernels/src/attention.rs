@@ -30,7 +30,6 @@ pub(crate) fn attention(
     let scale = 1.0 / (head as f32).sqrt();
     let fill = |y: Shared| {
         for_each(n * heads, n * heads * tokens * tokens * head * 2, |index| {
-            let y = y;
             let (image, at) = (index / heads, index % heads * head);
             let qkv = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
             with_scratch(keys_len + values_len + ROWS * padded, |scratch| {

@@ -123,8 +123,6 @@ pub(crate) unsafe fn convolve(
     // Few and small pictures: the channels are shared out too.
     let shares = threads.div_ceil(pictures.n * bands).min(weights.len()).max(1);
     let task = |index: usize| {
-        // Whole, so that the closure takes the wrappers and not the pointers in them.
-        let ([bias, gate, add], y) = ([bias, gate, add], y);
         let (index, share) = (index / shares, index % shares);
         let (image, first) = (index / bands, index % bands * band);
         let lines = band.min(lines - first);
@@ -134,9 +132,9 @@ pub(crate) unsafe fn convolve(
                 let to =
                     place.first + image * place.image + first * place.line + Panels::first(panel);
                 let finish = Finish {
-                    bias: bias.0,
-                    gate: gate.0,
-                    add: add.0,
+                    bias: bias.get(),
+                    gate: gate.get(),
+                    add: add.get(),
                     activation: ending.activation,
                 };
                 let rows = Rows {
@@ -205,7 +203,6 @@ pub(crate) fn weight_gradient(
     let mut sums = vec![0.0_f32; parts * len];
     let all = Shared(sums.as_mut_ptr());
     for_each(parts, work, |part| {
-        let all = all;
         let sum = all.at(part * len);
         let add_up = |x: *const f32, x_pixel: usize, x_line: usize, dy: &[f32], lines: usize| {
             for first in (0..lines).step_by(step) {
@@ -276,7 +273,6 @@ pub(crate) fn channel_sums(pixels: &[f32], channels: usize) -> Vec<f32> {
     let mut sums = vec![0.0; blocks * channels];
     let all = Shared(sums.as_mut_ptr());
     for_each(blocks, pixels.len() * 2, |block| {
-        let all = all;
         // SAFETY: each task has the sums of a block for its own.
         let sums = unsafe { std::slice::from_raw_parts_mut(all.at(block * channels), channels) };
         let end = pixels.len().min((block + 1) * BLOCK * channels);

@@ -47,7 +47,6 @@ pub(crate) fn depthwise(
     let image_len = lines * columns * channels;
     let fill = |y: Shared| {
         for_each(pictures.n * bands, work, |index| {
-            let y = y;
             let (image, first) = (index / bands, index % bands * band);
             let lines = band.min(lines - first);
             let run = |x: *const f32, x_pixel: usize, x_line: usize| {

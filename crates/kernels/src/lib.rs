@@ -1,10 +1,11 @@
 //! What the CPU spends its time on, written for it: convolutions, products, attention, norms.
 //!
 //! Each function takes a module or tensors of Burn's and returns a tensor. On the `flex` backend
-//! it runs a kernel of this crate: channels last, weights packed, sums kept in registers (AVX-512,
-//! AVX2 or plain Rust, chosen when it runs), all cores where they are worth waking. On every other
-//! backend, and where a module asks for something that has no kernel, it does the same with Burn's
-//! own operations. `examples/speed.rs` prints how the two compare.
+//! it runs a kernel of this crate: channels last, weights packed, sums kept in registers, all cores
+//! where they are worth waking, with AVX-512, AVX2 or plain Rust as the processor has it
+//! (`ENGRAFT_ISA=avx2` or `portable` asks for less). On every other backend, and where a module
+//! asks for something that has no kernel, it does the same with Burn's own operations.
+//! `examples/speed.rs` prints how the two compare.
 //!
 //! The functions at the top have gradients; those in [`fixed`] have none on `flex` and fuse what
 //! follows them.

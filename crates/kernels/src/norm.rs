@@ -28,7 +28,6 @@ fn by_rows(x: &[f32], width: usize, run: impl Fn(&[f32], *mut f32) + Sync + Send
     let chunk = ROWS * width;
     let fill = |y: Shared| {
         for_each(x.len().div_ceil(chunk.max(1)), x.len() * 4, |index| {
-            let y = y;
             let rows = &x[index * chunk..x.len().min((index + 1) * chunk)];
             run(rows, y.at(index * chunk));
         });

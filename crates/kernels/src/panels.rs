@@ -35,7 +35,6 @@ impl Panels {
         order.sort_unstable();
         let data = Shared(packed.data.as_mut_ptr());
         for_each(packed.len(), total * PACKING_COST, |panel| {
-            let data = data;
             let (first, width) = (Self::first(panel), packed.width(panel));
             let columns = packed.columns(panel);
             // SAFETY: each task has a panel for its own.

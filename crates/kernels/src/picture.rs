@@ -141,7 +141,6 @@ pub(crate) fn scale(
     let len = n * plane * channels;
     let fill = |y: Shared| {
         for_each(n * blocks, len * 4, |index| {
-            let y = y;
             let (image, first) = (index / blocks, index % blocks * PIXELS);
             let pixels = PIXELS.min(plane - first);
             let at = |channel: usize| (image * 3 + channel) * plane + first;

@@ -13,19 +13,15 @@ pub(crate) fn max_pool(window: &Window, pictures: &Pictures) -> (Vec<f32>, Vec<u
     let ([lines, columns], channels) = (window.output, pictures.channels);
     let image_len = lines * columns * channels;
     let mut places = vec![0_u8; pictures.n * image_len];
-    let all = places.as_mut_ptr().addr();
     let base = SharedBytes(places.as_mut_ptr());
-    debug_assert_eq!(all, base.0.addr());
     let work = pictures.n * image_len * window.kernel[0] * window.kernel[1];
     let fill = |y: Shared| {
         for_each(pictures.n * lines, work, |index| {
-            let (y, base) = (y, base);
             let line = index * columns * channels;
             // SAFETY: each task has one line of the two outputs for its own.
             unsafe {
                 let y = std::slice::from_raw_parts_mut(y.at(line), columns * channels);
-                let places =
-                    std::slice::from_raw_parts_mut(base.0.wrapping_add(line), columns * channels);
+                let places = std::slice::from_raw_parts_mut(base.at(line), columns * channels);
                 max_line(window, pictures, index / lines, index % lines, y, places);
             }
         });
@@ -37,6 +33,12 @@ pub(crate) fn max_pool(window: &Window, pictures: &Pictures) -> (Vec<f32>, Vec<u
 
 #[derive(Clone, Copy)]
 struct SharedBytes(*mut u8);
+
+impl SharedBytes {
+    fn at(self, by: usize) -> *mut u8 {
+        self.0.wrapping_add(by)
+    }
+}
 
 // SAFETY: tasks write disjoint lines.
 unsafe impl Send for SharedBytes {}
@@ -120,7 +122,6 @@ pub(crate) fn max_pool_gradient(
     let mut dx = vec![0.0; n * image_len];
     let all = Shared(dx.as_mut_ptr());
     for_each(n, n * output_len * 8, |image| {
-        let all = all;
         // SAFETY: each task has one picture for its own.
         let dx = unsafe { std::slice::from_raw_parts_mut(all.at(image * image_len), image_len) };
         let grads = &grads[image * output_len..][..output_len];
@@ -160,7 +161,6 @@ pub(crate) fn resize(pictures: &Pictures, [height, width]: [usize; 2]) -> Vec<f3
     let len = pictures.n * height * line_len;
     let fill = |y: Shared| {
         for_each(pictures.n * height, len * 4, |index| {
-            let y = y;
             // SAFETY: each task has one line for its own.
             let to = unsafe { std::slice::from_raw_parts_mut(y.at(index * line_len), line_len) };
             let image = pictures.image(index / height);
@@ -198,7 +198,6 @@ pub(crate) fn resize_gradient(
     let mut dx = vec![0.0; n * image_len];
     let all = Shared(dx.as_mut_ptr());
     for_each(n, n * oh * ow * channels * 4, |image| {
-        let all = all;
         // SAFETY: each task has one picture for its own.
         let dx = unsafe { std::slice::from_raw_parts_mut(all.at(image * image_len), image_len) };
         let grads = grads[image * oh * ow * channels..].chunks_exact(channels);

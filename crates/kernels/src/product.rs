@@ -43,7 +43,6 @@ pub(crate) unsafe fn product(a: Matrix, weights: &Panels, ending: Ending, y: Sha
     // Rows a power of two apart fall on the same few lines of the cache.
     let crowded = a.row.is_multiple_of(1024) && m > 4;
     for_each(blocks * shares, work, |index| {
-        let ([bias, gate, add], y) = ([bias, gate, add], y);
         let (first, share) = (index / shares * rows, index % shares);
         let rows = rows.min(m - first);
         let panels = weights.len() * share / shares..weights.len() * (share + 1) / shares;
@@ -52,9 +51,9 @@ pub(crate) unsafe fn product(a: Matrix, weights: &Panels, ending: Ending, y: Sha
             for panel in panels.clone() {
                 let to = first * y_row + Panels::first(panel);
                 let finish = Finish {
-                    bias: bias.0,
-                    gate: gate.0,
-                    add: add.0,
+                    bias: bias.get(),
+                    gate: gate.get(),
+                    add: add.get(),
                     activation: ending.activation,
                 };
                 let task = Rows {

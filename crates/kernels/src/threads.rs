@@ -56,7 +56,7 @@ impl Shared {
 
 /// An input that tasks read, or nothing.
 #[derive(Clone, Copy)]
-pub(crate) struct Source(pub(crate) *const f32);
+pub(crate) struct Source(*const f32);
 
 // SAFETY: nobody writes to it while the tasks run, which is for them to see to.
 unsafe impl Send for Source {}
@@ -68,6 +68,11 @@ impl Source {
 
     pub(crate) fn of(values: Option<&[f32]>) -> Self {
         values.map_or(Self::NONE, |values| Self(values.as_ptr()))
+    }
+
+    /// Where it begins; null where there is nothing.
+    pub(crate) fn get(self) -> *const f32 {
+        self.0
     }
 }
 
