@@ -14,7 +14,7 @@ mod stats;
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
@@ -78,7 +78,7 @@ enum Whom {
 pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) quick: bool,
-    pub(crate) scratch: Arc<files::Scratch>,
+    pub(crate) scratch: Rc<files::Scratch>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let threads = args.threads.map_or(cores, usize::from);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let (quick, device) = (args.quick, DeviceName::Cpu.open()?);
-    let settings = Settings { threads, quick, scratch: Arc::new(files::Scratch::new()?) };
+    let settings = Settings { threads, quick, scratch: Rc::new(files::Scratch::new()?) };
     // As `engraft train` does, and a server does not.
     if args.child.as_ref().is_none_or(|name| !name.starts_with("memory-server")) {
         engraft_kernels::keep_freed_memory();

@@ -72,16 +72,14 @@ impl Seen {
         let mut found = Vec::with_capacity(pictures.len());
         for (i, (known, pixels)) in known.into_iter().zip(pictures).enumerate() {
             // The same picture may have come up earlier in this call.
-            found.push(match known.or_else(|| self.look_up(pixels)) {
-                Some(features) => features,
-                None => {
-                    let image = images.clone().slice_dim(0, i..i + 1);
-                    let features = policy.frozen_features(image)?;
-                    self.encoded += 1;
-                    self.remember(pixels, &features);
-                    features
-                }
-            });
+            if let Some(features) = known.or_else(|| self.look_up(pixels)) {
+                found.push(features);
+                continue;
+            }
+            let features = policy.frozen_features(images.clone().slice_dim(0, i..i + 1))?;
+            self.encoded += 1;
+            self.remember(pixels, &features);
+            found.push(features);
         }
         self.asked += found.len() as u64;
         Some(side_by_side(&found))

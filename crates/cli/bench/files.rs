@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -112,7 +113,7 @@ pub(crate) fn train(
         augment: Some(augment),
         ..ours::recipe_of(case)?
     };
-    let (scratch, device) = (Arc::clone(&settings.scratch), device.clone());
+    let (scratch, device) = (Rc::clone(&settings.scratch), device.clone());
     let go = move || run(&recipe, &dataset, None, &scratch.run(), &device);
     let first = go()?;
     Ok(Ready {
@@ -197,7 +198,7 @@ pub(crate) fn epoch(
         (0..dataset.num_episodes()).map(|episode| dataset.episode_len(episode)).sum();
     let steps = samples.div_ceil(case.batch) as u64;
     let recipe = Recipe { steps, epoch_steps: steps, use_depth: false, ..ours::recipe_of(case)? };
-    let (scratch, device) = (Arc::clone(&settings.scratch), device.clone());
+    let (scratch, device) = (Rc::clone(&settings.scratch), device.clone());
     let features = cached.then(|| {
         let dir = scratch.dir.join("features");
         FeatureCache { dir, budget_bytes: 8 << 30 }

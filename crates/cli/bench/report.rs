@@ -1,6 +1,7 @@
 //! What was measured, as rows of a table and of a JSON file.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _; // A string takes everything.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -173,7 +174,7 @@ pub(crate) fn rows(
 pub(crate) fn heading(others: &[String]) -> String {
     let mut line = format!("{:<34} {:>9}", "", "engraft");
     for name in others {
-        line += &format!(" {name:>13}");
+        let _ = write!(line, " {name:>13}");
     }
     line + &format!(" {:>9} {:>6} {:>6} {:>5}", "spread", "peak", "ratio", "bar")
 }
@@ -198,23 +199,23 @@ pub(crate) fn lines(
     };
     let mut line = format!("{:<34} {:>9}", row.name, cell(Some(&row.engraft)));
     for name in others {
-        line += &format!(" {:>13}", cell(row.others.get(name)));
+        let _ = write!(line, " {:>13}", cell(row.others.get(name)));
     }
     let best = row.best.as_ref().and_then(|name| row.others.get(name));
     let mut both = spread(Some(&row.engraft));
     if best.is_some() {
-        both += &format!("/{}", spread(best));
+        let _ = write!(both, "/{}", spread(best));
     }
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.2}"));
     let peak = row.share_of_peak.map_or(String::new(), percent);
-    line += &format!(" {both:>9} {peak:>6} {:>6} {:>5}", number(row.ratio), number(row.bar));
+    let _ = write!(line, " {both:>9} {peak:>6} {:>6} {:>5}", number(row.ratio), number(row.bar));
     line += match row.pass {
         Some(true) => " pass",
         Some(false) => " MISS",
         None => "",
     };
     if let Some(share) = row.busy_elsewhere.filter(|&share| share > DISTURBED) {
-        line += &format!("  (others took {} of the machine)", percent(share));
+        let _ = write!(line, "  (others took {} of the machine)", percent(share));
     }
     let mut lines = vec![line.trim_end().to_owned()];
     let sides = std::iter::once(("engraft", &row.engraft));

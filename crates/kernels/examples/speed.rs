@@ -54,7 +54,8 @@ fn compare(name: &str, products: usize, run: impl Fn(bool)) {
         run(own);
         began.elapsed().as_secs_f64() * 1e3
     };
-    (millis(true), millis(false));
+    millis(true);
+    millis(false);
     let pairs = (0..PAIRS).map(|_| (millis(true), millis(false)));
     let (ours, burns): (Vec<f64>, Vec<f64>) = pairs.unzip();
     let ratio = median(ours.iter().zip(&burns).map(|(ours, burns)| ours / burns).collect());

@@ -14,6 +14,7 @@ const NORM_EPSILON: f32 = 1e-6;
 /// `max_norm`; returns the norm before.
 ///
 /// The same as PyTorch's `clip_grad_norm_`; Burn's own clipping is per tensor.
+#[allow(clippy::implicit_hasher)] // The ids come from a policy, which has the usual one.
 pub fn clip<M: Module>(
     module: &M,
     grads: &mut GradientsParams,
