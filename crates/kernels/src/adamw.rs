@@ -8,9 +8,12 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, Flex, backend_extension};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
+
+use crate::flex::values;
+use crate::is_plain_flex;
 
 /// Numbers that a thread takes at once; a tensor of fewer is not worth a second thread.
 const CHUNK: usize = 1 << 15;
@@ -51,7 +54,7 @@ pub struct AdamTensors<const D: usize> {
 
 /// Whether the functions of this module take `tensor`.
 pub fn is_one_pass<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
+    is_plain_flex(tensor)
 }
 
 /// Steps one parameter. Without `moments` it is its first step.
@@ -287,10 +290,6 @@ fn row_major(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
-fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("a row-major tensor in single precision")
-}
-
 /// In place, or in a copy where somebody else holds the tensor.
 fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let offsets = tensor.layout().contiguous_offsets();
@@ -303,7 +302,7 @@ mod tests {
     use burn::module::{Module, Param};
     use burn::optim::decay::WeightDecayConfig;
     use burn::optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer};
-    use burn::tensor::Distribution;
+    use burn::tensor::{Device, Distribution};
 
     use super::*;
 

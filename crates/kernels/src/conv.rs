@@ -8,7 +8,7 @@
 use crate::Activation;
 use crate::panels::Panels;
 use crate::picture::Pictures;
-use crate::threads::{Shared, Source, for_each, parts, with_scratch, written};
+use crate::threads::{Shared, for_each, parts, with_scratch, written};
 use crate::tile::{Finish, Outer, Rows, outer_sums, rows_by_panel};
 
 /// Bytes of the copied lines: they and a panel of weights fit a level-2 cache.
@@ -53,11 +53,22 @@ pub(crate) struct Ending<'a> {
 impl Ending<'_> {
     pub(crate) const NOTHING: Self =
         Self { bias: None, gate: None, add: None, activation: Activation::None };
+
+    /// The same for tiles, which read it through pointers.
+    pub(crate) fn finish(&self) -> Finish {
+        let start = |values: Option<&[f32]>| values.map_or(std::ptr::null(), <[f32]>::as_ptr);
+        Finish {
+            bias: start(self.bias),
+            gate: start(self.gate),
+            add: start(self.add),
+            activation: self.activation,
+        }
+    }
 }
 
 impl Window {
     /// Input lines under `lines` output lines, and input columns under all.
-    pub(crate) fn span(&self, lines: usize) -> [usize; 2] {
+    fn span(&self, lines: usize) -> [usize; 2] {
         let span = |outputs: usize, axis: usize| {
             outputs.saturating_sub(1) * self.stride[axis] + self.kernel[axis]
         };
@@ -74,7 +85,7 @@ impl Window {
     }
 
     /// Whether tiles can read the pictures where they are.
-    pub(crate) fn reads_in_place(&self, pictures: &Pictures, relu: bool) -> bool {
+    fn reads_in_place(&self, pictures: &Pictures, relu: bool) -> bool {
         let runs = self.kernel[1] == 1 || pictures.pixel == pictures.channels;
         !relu && pictures.is_channels_last() && runs && self.is_inside(pictures)
     }
@@ -87,6 +98,29 @@ impl Window {
             (BAND_BYTES / line.max(1)).saturating_sub(self.kernel[0]) / self.stride[0] + 1;
         let shares = at_least.div_ceil(pictures.n.max(1));
         fitting.min(self.output[0].div_ceil(shares)).max(1)
+    }
+
+    /// Calls `run` with the first value that the kernel covers at output line `first` of a picture,
+    /// and how far the next pixel and the next line are: where the pictures are, or in a copy of
+    /// what `lines` output lines cover.
+    pub(crate) fn with_lines(
+        &self,
+        pictures: &Pictures,
+        relu: bool,
+        image: usize,
+        [first, lines]: [usize; 2],
+        run: impl FnOnce(*const f32, usize, usize),
+    ) {
+        let top = self.origin[0] + (first * self.stride[0]) as isize;
+        if self.reads_in_place(pictures, relu) {
+            let at = top as usize * pictures.line + self.origin[1] as usize * pictures.pixel;
+            return run(pictures.image(image)[at..].as_ptr(), pictures.pixel, pictures.line);
+        }
+        let (span, channels) = (self.span(lines), pictures.channels);
+        with_scratch(span[0] * span[1] * channels, |scratch| {
+            pictures.copy(image, [top, self.origin[1]], span, relu, scratch);
+            run(scratch.as_ptr(), channels, span[1] * channels);
+        });
     }
 
     fn multiplications(&self, pictures: &Pictures, outputs: usize) -> usize {
@@ -114,9 +148,8 @@ pub(crate) unsafe fn convolve(
     let [kernel_lines, kernel_columns] = window.kernel;
     assert_eq!(weights.k(), kernel_lines * kernel_columns * pictures.channels);
     assert!(ending.bias.is_none_or(|bias| bias.len() == weights.n()));
-    let [bias, gate, add] = [ending.bias, ending.gate, ending.add].map(Source::of);
+    let finish = ending.finish();
     let work = window.multiplications(pictures, weights.n());
-    let in_place = window.reads_in_place(pictures, relu);
     let threads = parts(work);
     let band = window.band(pictures, threads);
     let bands = lines.div_ceil(band);
@@ -131,12 +164,6 @@ pub(crate) unsafe fn convolve(
             for panel in panels.clone() {
                 let to =
                     place.first + image * place.image + first * place.line + Panels::first(panel);
-                let finish = Finish {
-                    bias: bias.get(),
-                    gate: gate.get(),
-                    add: add.get(),
-                    activation: ending.activation,
-                };
                 let rows = Rows {
                     a,
                     a_pixel: window.stride[1] * a_pixel,
@@ -159,16 +186,7 @@ pub(crate) unsafe fn convolve(
                 unsafe { rows_by_panel(&rows) };
             }
         };
-        let top = window.origin[0] + (first * window.stride[0]) as isize;
-        if in_place {
-            let at = top as usize * pictures.line + window.origin[1] as usize * pictures.pixel;
-            return run(pictures.image(image)[at..].as_ptr(), pictures.pixel, pictures.line);
-        }
-        let span = window.span(lines);
-        with_scratch(span[0] * span[1] * pictures.channels, |scratch| {
-            pictures.copy(image, [top, window.origin[1]], span, relu, scratch);
-            run(scratch.as_ptr(), pictures.channels, span[1] * pictures.channels);
-        });
+        window.with_lines(pictures, relu, image, [first, lines], run);
     };
     for_each(pictures.n * bands * shares, work, task);
 }
@@ -196,7 +214,6 @@ pub(crate) fn weight_gradient(
     let bands = lines.div_ceil(band);
     let tasks = pictures.n * bands;
     let parts = threads.min(tasks).max(1);
-    let in_place = window.reads_in_place(pictures, relu);
     // Enough pixels that reading and writing the sums costs little beside them.
     let step = 64_usize.div_ceil(columns.max(1));
     let len = outputs * k;
@@ -231,26 +248,13 @@ pub(crate) fn weight_gradient(
             let (image, first) = (index / bands, index % bands * band);
             let lines = band.min(lines - first);
             let dy = &grads[(image * window.output[0] + first) * columns * outputs..];
-            let top = window.origin[0] + (first * window.stride[0]) as isize;
-            if in_place {
-                let at = top as usize * pictures.line + window.origin[1] as usize * pictures.pixel;
-                let x = pictures.image(image)[at..].as_ptr();
-                add_up(x, pictures.pixel, pictures.line, dy, lines);
-                continue;
-            }
-            let span = window.span(lines);
-            with_scratch(span[0] * span[1] * channels, |scratch| {
-                pictures.copy(image, [top, window.origin[1]], span, relu, scratch);
-                add_up(scratch.as_ptr(), channels, span[1] * channels, dy, lines);
+            window.with_lines(pictures, relu, image, [first, lines], |x, x_pixel, x_line| {
+                add_up(x, x_pixel, x_line, dy, lines);
             });
         }
     });
     let (total, others) = sums.split_at_mut(len);
-    for other in others.chunks_exact(len.max(1)) {
-        for (total, value) in total.iter_mut().zip(other) {
-            *total += value;
-        }
-    }
+    add_rows(total, others);
     let plane = kernel_lines * kernel_columns;
     let mut weight = vec![0.0; outputs * k];
     for (to, from) in weight.chunks_exact_mut(k.max(1)).zip(total.chunks_exact(k.max(1))) {
@@ -276,19 +280,20 @@ pub(crate) fn channel_sums(pixels: &[f32], channels: usize) -> Vec<f32> {
         // SAFETY: each task has the sums of a block for its own.
         let sums = unsafe { std::slice::from_raw_parts_mut(all.at(block * channels), channels) };
         let end = pixels.len().min((block + 1) * BLOCK * channels);
-        for pixel in pixels[block * BLOCK * channels..end].chunks_exact(channels) {
-            for (sum, value) in sums.iter_mut().zip(pixel) {
-                *sum += value;
-            }
-        }
+        add_rows(sums, &pixels[block * BLOCK * channels..end]);
     });
     let mut total = vec![0.0; channels];
-    for block in sums.chunks_exact(channels) {
-        for (total, value) in total.iter_mut().zip(block) {
+    add_rows(&mut total, &sums);
+    total
+}
+
+/// Adds rows as wide as `total` to it, in order.
+fn add_rows(total: &mut [f32], rows: &[f32]) {
+    for row in rows.chunks_exact(total.len().max(1)) {
+        for (total, value) in total.iter_mut().zip(row) {
             *total += value;
         }
     }
-    total
 }
 
 /// The gradient of the input of a convolution, `[n, h, w, ci]`: with a stride, one convolution of

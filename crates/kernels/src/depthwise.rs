@@ -6,7 +6,7 @@ use crate::lanes::{Lanes, for_each_isa};
 use crate::math::activate;
 use crate::panels::Panels;
 use crate::picture::Pictures;
-use crate::threads::{Shared, for_each, parts, with_scratch, written};
+use crate::threads::{Shared, for_each, parts, written};
 
 /// Neighbouring pixels that are summed at a time.
 const PIXELS: usize = 7;
@@ -41,7 +41,6 @@ pub(crate) fn depthwise(
     assert_eq!((weights.k(), weights.n()), (window.kernel[0] * window.kernel[1], channels));
     assert_eq!(bias.len(), channels);
     let work = pictures.n * lines * columns * channels * weights.k();
-    let in_place = window.reads_in_place(pictures, false);
     let band = window.band(pictures, parts(work));
     let bands = lines.div_ceil(band);
     let image_len = lines * columns * channels;
@@ -72,16 +71,7 @@ pub(crate) fn depthwise(
                     unsafe { depthwise_lines(&task, weights.columns(panel)) };
                 }
             };
-            let top = window.origin[0] + (first * window.stride[0]) as isize;
-            if in_place {
-                let at = top as usize * pictures.line + window.origin[1] as usize * pictures.pixel;
-                return run(pictures.image(image)[at..].as_ptr(), pictures.pixel, pictures.line);
-            }
-            let span = window.span(lines);
-            with_scratch(span[0] * span[1] * channels, |scratch| {
-                pictures.copy(image, [top, window.origin[1]], span, false, scratch);
-                run(scratch.as_ptr(), channels, span[1] * channels);
-            });
+            window.with_lines(pictures, false, image, [first, lines], run);
         });
     };
     // SAFETY: the tasks cover every line of every picture, and every panel of channels.

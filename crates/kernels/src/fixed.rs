@@ -13,7 +13,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::flex::Spec;
 use crate::fused::Fused;
-use crate::{Activation, bias, is_flex, spec};
+use crate::{Activation, bias, is_plain_flex, spec};
 
 /// `activation(conv.forward(x))`.
 ///
@@ -205,8 +205,4 @@ fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
         Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::Gelu => gelu(x),
     }
-}
-
-fn is_plain_flex<const D: usize>(x: &Tensor<D>) -> bool {
-    is_flex(x) && !x.is_autodiff()
 }

@@ -8,7 +8,7 @@ use burn_flex::FlexTensor;
 use crate::conv::{self, Ending, Place, Window};
 use crate::fixed::Scaling;
 use crate::panels::{Form, panels};
-use crate::picture::{self, Pictures, channels_last, contiguous, dense};
+use crate::picture::{self, channels_last, dense, with_pictures};
 use crate::product::{Matrix, product};
 use crate::threads::written;
 use crate::{Activation, attention, depthwise, norm, pool};
@@ -60,17 +60,6 @@ fn dims(tensor: &FlexTensor) -> [usize; 4] {
     tensor.layout().shape().dims()
 }
 
-/// Runs `run` on a tensor's pictures, copied first where they are flipped or expanded.
-fn with_pictures<R>(x: &FlexTensor, run: impl FnOnce(Pictures) -> R) -> R {
-    match Pictures::of(x) {
-        Some(pictures) => run(pictures),
-        None => {
-            let copy = x.to_contiguous();
-            run(Pictures::of(&copy).expect("a contiguous tensor has positive strides"))
-        }
-    }
-}
-
 /// The values of a tensor of pictures without gaps, in the order of memory.
 fn rows(tensor: &FlexTensor) -> &[f32] {
     let (start, len) = (tensor.layout().start_offset(), tensor.layout().num_elements());
@@ -78,7 +67,7 @@ fn rows(tensor: &FlexTensor) -> &[f32] {
 }
 
 /// The values of a contiguous tensor.
-fn values(tensor: &FlexTensor) -> &[f32] {
+pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
     let (start, end) = tensor.layout().contiguous_offsets().expect("a contiguous tensor");
     &tensor.storage::<f32>()[start..end]
 }
@@ -311,6 +300,5 @@ pub(crate) fn scale_pictures(
 }
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
-    let tensor = FlexTensor::from_data(burn::tensor::TensorData::new(values, shape.to_vec()));
-    tensor.with_layout(contiguous(shape))
+    FlexTensor::from_data(burn::tensor::TensorData::new(values, shape.to_vec()))
 }

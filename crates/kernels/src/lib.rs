@@ -170,9 +170,7 @@ pub fn max_pool2d(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) ->
             kernel: [kernel; 2],
             stride: [stride; 2],
             padding: [padding; 4],
-            relu: false,
-            activation: Activation::None,
-            keep: false,
+            ..Spec::ONE_PIXEL
         };
         return Tensor::from_dispatch(Dispatch::largest(x.into_dispatch(), spec));
     }
@@ -237,9 +235,8 @@ fn spec(conv: &Conv2d, x: &Tensor<4>) -> Option<Spec> {
         kernel,
         stride,
         padding,
-        relu: false,
-        activation: Activation::None,
         keep: !x.is_autodiff(),
+        ..Spec::ONE_PIXEL
     })
 }
 
@@ -253,6 +250,11 @@ fn bias(conv: &Conv2d, device: &Device) -> Tensor<1> {
 fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {
     let device = x.device();
     x.dtype() == DType::F32 && (device == Device::flex() || device == Device::flex().autodiff())
+}
+
+/// Whether `flex` runs it without automatic differentiation.
+fn is_plain_flex<const D: usize>(x: &Tensor<D>) -> bool {
+    is_flex(x) && !x.is_autodiff()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Pictures in memory, whichever way their channels lie.
 
-use burn::tensor::Shape;
-use burn_flex::{FlexTensor, Layout};
+use burn_flex::FlexTensor;
 
 use crate::fixed::Scaling;
 use crate::lanes::{Lanes, for_each_isa};
@@ -202,29 +201,28 @@ pub(crate) fn channels_last(values: Vec<f32>, [n, c, h, w]: [usize; 4]) -> FlexT
     tensor.with_layout(layout)
 }
 
+/// Runs `run` on a tensor's pictures, copied first where they are flipped or expanded.
+pub(crate) fn with_pictures<R>(x: &FlexTensor, run: impl FnOnce(Pictures) -> R) -> R {
+    match Pictures::of(x) {
+        Some(pictures) => run(pictures),
+        None => {
+            let copy = x.to_contiguous();
+            run(Pictures::of(&copy).expect("a contiguous tensor has positive strides"))
+        }
+    }
+}
+
 /// The same values as rows of channels: `[n * h * w, c]`. Copies where the channels lie apart.
 pub(crate) fn dense(tensor: FlexTensor) -> FlexTensor {
     if Pictures::of(&tensor).is_some_and(|pictures| pictures.is_dense()) {
         return tensor;
     }
-    let shape: [usize; 4] = tensor.layout().shape().dims();
-    let contiguous;
-    let pictures = match Pictures::of(&tensor) {
-        Some(pictures) => pictures,
-        None => {
-            contiguous = tensor.to_contiguous();
-            Pictures::of(&contiguous).expect("a contiguous tensor has positive strides")
-        }
-    };
-    let [n, c, h, w] = shape;
+    let shape @ [n, c, h, w]: [usize; 4] = tensor.layout().shape().dims();
     let mut values = vec![0.0; n * c * h * w];
-    for (index, to) in values.chunks_exact_mut((c * h * w).max(1)).enumerate() {
-        pictures.copy(index, [0, 0], [h, w], false, to);
-    }
+    with_pictures(&tensor, |pictures| {
+        for (index, to) in values.chunks_exact_mut((c * h * w).max(1)).enumerate() {
+            pictures.copy(index, [0, 0], [h, w], false, to);
+        }
+    });
     channels_last(values, shape)
-}
-
-/// A layout of rows and columns without gaps.
-pub(crate) fn contiguous(shape: &[usize]) -> Layout {
-    Layout::contiguous(Shape::from(shape.to_vec()))
 }

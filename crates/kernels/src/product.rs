@@ -2,8 +2,8 @@
 
 use crate::conv::Ending;
 use crate::panels::Panels;
-use crate::threads::{Shared, Source, for_each, parts, with_scratch};
-use crate::tile::{Finish, Rows, rows_by_panel};
+use crate::threads::{Shared, for_each, parts, with_scratch};
+use crate::tile::{Rows, rows_by_panel};
 
 /// Bytes of the rows of a task: they and a panel of weights fit a level-2 cache.
 const TASK_BYTES: usize = 512 * 1024;
@@ -32,7 +32,7 @@ pub(crate) unsafe fn product(a: Matrix, weights: &Panels, ending: Ending, y: Sha
     }
     assert!((m - 1) * a.row + k <= a.values.len(), "{m} rows of {k} values");
     assert!(ending.bias.is_none_or(|bias| bias.len() == weights.n()));
-    let [bias, gate, add] = [ending.bias, ending.gate, ending.add].map(Source::of);
+    let finish = ending.finish();
     let work = m * k * weights.n();
     let threads = parts(work);
     let fitting = TASK_BYTES / size_of::<f32>() / k.max(1);
@@ -50,12 +50,6 @@ pub(crate) unsafe fn product(a: Matrix, weights: &Panels, ending: Ending, y: Sha
         let run = |a: *const f32, a_row: usize| {
             for panel in panels.clone() {
                 let to = first * y_row + Panels::first(panel);
-                let finish = Finish {
-                    bias: bias.get(),
-                    gate: gate.get(),
-                    add: add.get(),
-                    activation: ending.activation,
-                };
                 let task = Rows {
                     a,
                     a_pixel: a_row,

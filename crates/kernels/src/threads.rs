@@ -54,28 +54,6 @@ impl Shared {
     }
 }
 
-/// An input that tasks read, or nothing.
-#[derive(Clone, Copy)]
-pub(crate) struct Source(*const f32);
-
-// SAFETY: nobody writes to it while the tasks run, which is for them to see to.
-unsafe impl Send for Source {}
-// SAFETY: as above.
-unsafe impl Sync for Source {}
-
-impl Source {
-    pub(crate) const NONE: Self = Self(std::ptr::null());
-
-    pub(crate) fn of(values: Option<&[f32]>) -> Self {
-        values.map_or(Self::NONE, |values| Self(values.as_ptr()))
-    }
-
-    /// Where it begins; null where there is nothing.
-    pub(crate) fn get(self) -> *const f32 {
-        self.0
-    }
-}
-
 /// Room for `len` values, which `fill` writes, every one of them.
 ///
 /// # Safety

@@ -20,6 +20,12 @@ pub(crate) struct Finish {
     pub(crate) activation: Activation,
 }
 
+// SAFETY: tasks only read through it, and nobody writes to what it reads while they run, which is
+// for whoever makes it to see to.
+unsafe impl Send for Finish {}
+// SAFETY: as above.
+unsafe impl Sync for Finish {}
+
 impl Finish {
     pub(crate) const NOTHING: Self = Self {
         bias: std::ptr::null(),
