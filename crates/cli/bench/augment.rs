@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use engraft_core::{Observation, Stats};
 use engraft_policies::{Contract, Transform};
-use engraft_train::{AugmentConfig, BackboneSees, CropConfig};
+use engraft_train::{AugmentConfig, CropConfig};
 use rayon::prelude::*;
 
 use super::cases::{ACTION_DIM, Augmentation, Case, PROPRIO_DIM};
@@ -13,16 +13,7 @@ use super::ours::{self, Ready};
 const SHIFT_PIXELS: usize = 4;
 
 fn config(augmentation: Augmentation) -> AugmentConfig {
-    let plain = AugmentConfig {
-        probability: 1.0,
-        shift_pixels: 0,
-        crop: None,
-        brightness: None,
-        contrast: None,
-        saturation: None,
-        hue: None,
-        backbone_sees: BackboneSees::Augmented,
-    };
+    let plain = AugmentConfig::NOTHING;
     match augmentation {
         Augmentation::Shift => AugmentConfig { shift_pixels: SHIFT_PIXELS, ..plain },
         Augmentation::Crop => {

@@ -9,7 +9,7 @@ use anyhow::Context;
 use burn::tensor::Device;
 use engraft_datasets::{Dataset, LerobotWriter, PastEnd, RecordingOptions, sample};
 use engraft_sim::{Noise, SimOptions, SimView, Split, Task};
-use engraft_train::{AugmentConfig, BackboneSees, FeatureCache, Options, Recipe, Summary};
+use engraft_train::{AugmentConfig, FeatureCache, Options, Recipe, Summary};
 use serde_json::{Value, json};
 
 use super::Settings;
@@ -95,16 +95,7 @@ pub(crate) fn train(
     device: &Device,
 ) -> anyhow::Result<Ready<'static>> {
     let dataset = demonstrations(case.side, settings)?;
-    let augment = AugmentConfig {
-        probability: 1.0,
-        shift_pixels: 4,
-        crop: None,
-        brightness: None,
-        contrast: None,
-        saturation: None,
-        hue: None,
-        backbone_sees: BackboneSees::Augmented,
-    };
+    let augment = AugmentConfig { shift_pixels: 4, ..AugmentConfig::NOTHING };
     let steps = train_steps(settings);
     let recipe = Recipe {
         steps,

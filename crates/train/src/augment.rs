@@ -82,6 +82,18 @@ struct Crop {
 }
 
 impl AugmentConfig {
+    /// Every sample is drawn for and nothing is changed: what to begin from.
+    pub const NOTHING: Self = Self {
+        probability: 1.0,
+        shift_pixels: 0,
+        crop: None,
+        brightness: None,
+        contrast: None,
+        saturation: None,
+        hue: None,
+        backbone_sees: BackboneSees::Augmented,
+    };
+
     /// Checks every range.
     ///
     /// # Errors
@@ -224,19 +236,6 @@ mod tests {
 
     use super::*;
 
-    fn config() -> AugmentConfig {
-        AugmentConfig {
-            probability: 1.0,
-            shift_pixels: 0,
-            crop: None,
-            brightness: None,
-            contrast: None,
-            saturation: None,
-            hue: None,
-            backbone_sees: BackboneSees::Augmented,
-        }
-    }
-
     fn observation() -> Observation {
         let pixels = (0..4 * 3 * 3).map(|i| (i * 7) as u8).collect();
         let rgb = RgbImage::new(4, 3, pixels).unwrap();
@@ -281,7 +280,7 @@ mod tests {
         let augment = AugmentConfig {
             shift_pixels: 2,
             crop: Some(CropConfig { area: [0.5, 1.0], aspect: [0.75, 1.333] }),
-            ..config()
+            ..AugmentConfig::NOTHING
         };
         // The depth of each pixel is also its red value, so both must stay equal under moves
         // that copy pixels (a shift); under a crop both must show the same part.
@@ -307,7 +306,11 @@ mod tests {
 
     #[test]
     fn a_draw_depends_on_seed_pass_and_sample_alone() {
-        let augment = AugmentConfig { shift_pixels: 4, brightness: Some([0.7, 1.3]), ..config() };
+        let augment = AugmentConfig {
+            shift_pixels: 4,
+            brightness: Some([0.7, 1.3]),
+            ..AugmentConfig::NOTHING
+        };
         assert_eq!(augment.draw(1, 2, 3), augment.draw(1, 2, 3));
         assert_ne!(augment.draw(1, 2, 3), augment.draw(2, 2, 3));
         assert_ne!(augment.draw(1, 2, 3), augment.draw(1, 3, 3));
@@ -316,7 +319,8 @@ mod tests {
 
     #[test]
     fn probability_is_the_share_of_changed_samples() {
-        let augment = AugmentConfig { probability: 0.25, shift_pixels: 4, ..config() };
+        let augment =
+            AugmentConfig { probability: 0.25, shift_pixels: 4, ..AugmentConfig::NOTHING };
         let changed = (0..4000).filter(|&i| augment.draw(1, 0, i).is_some()).count();
         assert!((900..1100).contains(&changed), "{changed} of 4000");
         let never = AugmentConfig { probability: 0.0, ..augment };
@@ -325,7 +329,7 @@ mod tests {
 
     #[test]
     fn shifts_reach_both_ends_and_no_further() {
-        let augment = AugmentConfig { shift_pixels: 2, ..config() };
+        let augment = AugmentConfig { shift_pixels: 2, ..AugmentConfig::NOTHING };
         let mut seen: Vec<_> =
             (0..500).flat_map(|i| augment.draw(1, 0, i).unwrap().shift).collect();
         seen.sort_unstable();
@@ -337,7 +341,7 @@ mod tests {
     fn a_crop_lies_inside_the_picture_and_has_its_area() {
         let augment = AugmentConfig {
             crop: Some(CropConfig { area: [0.7, 1.0], aspect: [0.75, 4.0 / 3.0] }),
-            ..config()
+            ..AugmentConfig::NOTHING
         };
         for sample in 0..200 {
             let crop = augment.draw(9, 0, sample).unwrap().crop.unwrap();
@@ -353,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_range_that_makes_no_sense_is_refused_by_name() {
-        let wrong = AugmentConfig { brightness: Some([1.3, 0.7]), ..config() };
+        let wrong = AugmentConfig { brightness: Some([1.3, 0.7]), ..AugmentConfig::NOTHING };
         let message = wrong.check().unwrap_err().to_string();
         assert!(message.starts_with("`augment.brightness` needs"), "{message}");
     }
