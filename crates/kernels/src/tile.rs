@@ -198,7 +198,7 @@ unsafe fn tile<S: Lanes, const ROWS: usize, const VECTORS: usize>(part: &Rows) {
         // A second pass over what is in the nearest cache by then: with it in the first, the sums
         // would not stay in registers.
         if later {
-            finish(part, ROWS);
+            finish(part, ROWS, part.columns.min(VECTORS * S::WIDTH));
         }
     }
 }
@@ -206,13 +206,12 @@ unsafe fn tile<S: Lanes, const ROWS: usize, const VECTORS: usize>(part: &Rows) {
 for_each_isa! {
     /// # Safety
     ///
-    /// As for [`rows_by_panel`], of a tile of at most two of the widest vectors.
-    unsafe fn finish(part: &Rows, rows: usize) = finish_with
+    /// As for [`rows_by_panel`], of the first `rows` and `columns` of the output.
+    unsafe fn finish(part: &Rows, rows: usize, columns: usize) = finish_with
 }
 
 #[inline(always)]
-unsafe fn finish_with<S: Lanes>(part: &Rows, rows: usize) {
-    let columns = part.columns.min(2 * S::WIDTH);
+unsafe fn finish_with<S: Lanes>(part: &Rows, rows: usize, columns: usize) {
     for row in 0..rows {
         for column in (0..columns).step_by(S::WIDTH) {
             let (at, left) = (row * part.c_pixel + column, (columns - column).min(S::WIDTH));
