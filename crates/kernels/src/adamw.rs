@@ -305,6 +305,7 @@ mod tests {
     use burn::tensor::{Device, Distribution};
 
     use super::*;
+    use crate::tests::alone;
 
     #[derive(Module, Debug)]
     struct One {
@@ -333,6 +334,7 @@ mod tests {
 
     #[test]
     fn a_step_is_burns_to_the_last_bit() {
+        let _alone = alone(&Device::flex());
         let step = AdamStep {
             decoupled: true,
             weight_decay: 0.01,
@@ -355,6 +357,7 @@ mod tests {
 
     #[test]
     fn a_tensor_that_somebody_else_holds_stays_as_it_is() {
+        let _alone = alone(&Device::flex());
         let (param, grad) = (random([4, 4]), random([4, 4]));
         let moments = [random([4, 4]), random([4, 4]).abs()];
         let all = [&param, &grad, &moments[0], &moments[1]];
@@ -377,6 +380,7 @@ mod tests {
 
     #[test]
     fn averages_and_scales_are_burns_to_the_last_bit() {
+        let _alone = alone(&Device::flex());
         for shape in [[3, 5], [300, 500]] {
             let (average, value) = (random(shape), random(shape));
             let burns = average.clone().mul_scalar(0.75) + value.clone().mul_scalar(1.0 - 0.75);
@@ -390,6 +394,7 @@ mod tests {
 
     #[test]
     fn squares_add_up_to_their_sum_the_same_way_every_time() {
+        let _alone = alone(&Device::flex());
         let ones = Tensor::<2>::ones([333, 777], &Device::flex());
         assert_eq!(sum_of_squares(ones).into_scalar::<f32>(), 333.0 * 777.0);
         let values = random([333, 777]);

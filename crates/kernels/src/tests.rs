@@ -1,5 +1,7 @@
 //! Every kernel against Burn's own operation, over random shapes, with each instruction set.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{LayerNormConfig, LinearConfig};
 use burn::tensor::{Distribution, Int, TensorData, Tolerance};
@@ -10,9 +12,9 @@ use super::*;
 use crate::lanes::Isa;
 
 /// Relative to the larger of the value and the tensor's scale: sums of many terms in another
-/// order.
+/// order. Where little is left of terms of either sign, and it is all, it counts as 0.1.
 fn assert_close(found: &TensorData, expected: &TensorData, what: &str) {
-    assert_close_beside(found, expected, 1e-3, what);
+    assert_close_beside(found, expected, 0.1, what);
 }
 
 /// The same, where the terms of a sum are larger than the sum: at least `least` counts as the scale.
@@ -37,10 +39,20 @@ fn loss(y: &Tensor<4>) -> Tensor<1> {
     (y.clone() * (weights.float() * 0.37).sin().reshape([n, c, h, w])).sum()
 }
 
-/// Runs `check` with every instruction set that the processor has. Other tests may choose another
-/// meanwhile, which changes no result that matters here.
+/// Held by each test: the instruction set and Burn's random numbers belong to one at a time, and
+/// the numbers begin anew.
+pub(crate) fn alone(device: &Device) -> MutexGuard<'static, ()> {
+    static TEST: Mutex<()> = Mutex::new(());
+    let alone = TEST.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(7);
+    alone
+}
+
+/// Runs `check` with every instruction set that the processor has, the widest last, which stays.
 fn with_each_isa(check: impl Fn(&str)) {
-    for isa in Isa::there() {
+    let mut there: Vec<_> = Isa::there().collect();
+    there.reverse();
+    for isa in there {
         isa.choose();
         check(&format!("{isa:?}"));
     }
@@ -91,6 +103,7 @@ impl Case {
 #[test]
 fn convolutions_and_their_gradients_are_burns() {
     let device = Device::flex().autodiff();
+    let _alone = alone(&device);
     with_each_isa(|isa| {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         for round in 0..60 {
@@ -119,12 +132,14 @@ fn convolutions_and_their_gradients_are_burns() {
             let name = format!("{isa}, {}", case.name);
             assert_close(&ours.0, &burns.0, &name);
             assert_close(&ours.1, &burns.1, &format!("gradient of the input, {name}"));
-            assert_close(&ours.2, &burns.2, &format!("gradient of the weight, {name}"));
+            // Terms of both signs, up to 1, one per pixel of the output.
+            let [n, _, height, width] = burns.0.shape().dims();
+            let least = ((n * height * width) as f32).sqrt();
+            let what = format!("gradient of the weight, {name}");
+            assert_close_beside(&ours.2, &burns.2, least, &what);
             if let (Some(found), Some(expected)) = (&ours.3, &burns.3) {
-                // Terms of both signs, up to 1, one per pixel.
-                let terms = burns.0.num_elements() as f32;
                 let what = format!("gradient of the bias, {name}");
-                assert_close_beside(found, expected, terms.sqrt(), &what);
+                assert_close_beside(found, expected, least, &what);
             }
         }
     });
@@ -133,6 +148,7 @@ fn convolutions_and_their_gradients_are_burns() {
 #[test]
 fn convolutions_that_end_in_something_are_burns() {
     let device = Device::flex();
+    let _alone = alone(&device);
     let activations = [Activation::None, Activation::Relu, Activation::Relu6, Activation::Gelu];
     with_each_isa(|isa| {
         let mut rng = ChaCha8Rng::seed_from_u64(8);
@@ -173,6 +189,7 @@ fn fixed_activation(x: Tensor<4>, activation: Activation) -> Tensor<4> {
 #[test]
 fn depthwise_convolutions_and_padding_to_the_same_size_are_burns() {
     let device = Device::flex();
+    let _alone = alone(&device);
     with_each_isa(|isa| {
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         for _ in 0..40 {
@@ -196,9 +213,22 @@ fn depthwise_convolutions_and_padding_to_the_same_size_are_burns() {
     });
 }
 
+/// A picture after whose convolution no value is as near to zero as rounding: sums in another order
+/// would open the gate of [`relu`] for one and close it for the other.
+fn beside_the_gate(conv: &Conv2d, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    loop {
+        let x = random(shape, device);
+        let nearest = conv.forward(relu(x.clone())).abs().min().into_scalar::<f32>();
+        if nearest > 1e-6 {
+            return x;
+        }
+    }
+}
+
 #[test]
 fn a_residual_block_and_its_gradients_are_burns() {
     let device = Device::flex().autodiff();
+    let _alone = alone(&device);
     with_each_isa(|isa| {
         for (channels, height, width) in [(3, 5, 6), (64, 14, 14), (48, 12, 11), (128, 7, 7)] {
             let conv = || {
@@ -207,7 +237,7 @@ fn a_residual_block_and_its_gradients_are_burns() {
                     .init(&device)
             };
             let (first, second) = (conv(), conv());
-            let x = random([2, channels, height, width], &device);
+            let x = beside_the_gate(&first, [2, channels, height, width], &device);
             let run = |own: bool| {
                 let x = x.clone().detach().require_grad();
                 let y = if own {
@@ -249,6 +279,7 @@ fn pooling_resizing_and_joining_and_their_gradients_are_burns() {
         if own { join(x, other) } else { Tensor::cat(vec![x, other], 1) }
     };
     let device = Device::flex().autodiff();
+    let _alone = alone(&device);
     for (run, name) in [(pool, "pool"), (halve, "halve"), (double, "double"), (joined, "join")] {
         for shape in [[2, 5, 11, 9], [2, 70, 10, 8]] {
             let x = random(shape, &device);
@@ -277,6 +308,7 @@ fn resized(x: Tensor<4>, size: [usize; 2], own: bool) -> Tensor<4> {
 #[test]
 fn layers_of_a_transformer_are_burns() {
     let device = Device::flex();
+    let _alone = alone(&device);
     with_each_isa(|isa| {
         let mut rng = ChaCha8Rng::seed_from_u64(10);
         for _ in 0..12 {
@@ -313,6 +345,7 @@ fn layers_of_a_transformer_are_burns() {
 #[test]
 fn channels_of_length_one_are_burns() {
     let device = Device::flex();
+    let _alone = alone(&device);
     for shape in [[2, 5, 3, 4], [1, 100, 7, 7]] {
         let x = random(shape, &device);
         let found = fixed::unit_norm(x.clone(), 1e-12);
@@ -324,6 +357,7 @@ fn channels_of_length_one_are_burns() {
 #[test]
 fn the_gradient_is_the_same_every_time() {
     let device = Device::flex().autodiff();
+    let _alone = alone(&device);
     let conv = Conv2dConfig::new([40, 50], [3, 3]).init(&device);
     let x = random([9, 40, 22, 22], &device);
     let gradient = || {
@@ -339,6 +373,7 @@ fn the_gradient_is_the_same_every_time() {
 #[test]
 fn packed_weights_follow_the_weights() {
     let device = Device::flex();
+    let _alone = alone(&device);
     let mut conv = Conv2dConfig::new([3, 4], [3, 3]).init(&device);
     let x = random([1, 3, 8, 8], &device);
     for _ in 0..3 {
@@ -352,6 +387,7 @@ fn packed_weights_follow_the_weights() {
 #[test]
 fn what_is_not_a_number_stays_so() {
     let device = Device::flex();
+    let _alone = alone(&device);
     let conv = Conv2dConfig::new([1, 1], [1, 1]).init(&device);
     let x = Tensor::<4>::from_data(TensorData::new(vec![f32::NAN, -1.0], [1, 1, 1, 2]), &device);
     for y in [
@@ -368,6 +404,7 @@ fn what_is_not_a_number_stays_so() {
 #[test]
 fn groups_and_dilation_are_left_to_burn() {
     let device = Device::flex();
+    let _alone = alone(&device);
     let config = Conv2dConfig::new([4, 4], [3, 3]);
     for conv in [config.clone().with_groups(2), config.with_dilation([2, 2])] {
         let conv = conv.init(&device);
@@ -382,6 +419,7 @@ fn groups_and_dilation_are_left_to_burn() {
 #[test]
 fn scaled_pictures_are_burns() {
     let device = Device::flex();
+    let _alone = alone(&device);
     let scaling =
         fixed::Scaling { shift: [0.1, -0.2, 0.3], scale: [2.0, 0.5, 0.0], depth: [-0.5, 0.5] };
     for [n, height, width] in [[2, 5, 7], [1, 70, 80]] {
