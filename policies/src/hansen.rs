@@ -12,6 +12,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
+use engraft_kernels::fixed::{Scaling, scale_pictures};
 use engraft_kernels::{conv2d, conv2d_after_relu};
 use serde::{Deserialize, Serialize};
 
@@ -152,19 +153,8 @@ impl Hansen {
     ///
     /// - output: `[batch, horizon, action_dim]`
     pub fn forward(&self, input: &PolicyInput) -> Tensor<3> {
-        let [batch, frames, views, _, height, width] = input.rgb.dims();
-        let stack = |pictures: &Tensor<6>, channels: usize| {
-            let by_view = pictures.clone().permute([0, 2, 1, 3, 4, 5]);
-            by_view.reshape([batch * views, frames * channels, height, width])
-        };
-        let mut x = stack(&input.rgb, 3).div_scalar(255.0).sub_scalar(0.5);
-        if self.use_depth {
-            let depth = input.depth.as_ref().map_or_else(
-                || Tensor::zeros([batch * views, frames, height, width], &x.device()),
-                |depth| stack(depth, 1),
-            );
-            x = Tensor::cat(vec![x, depth], 1);
-        }
+        let [batch, _, views, ..] = input.rgb.dims();
+        let mut x = self.pictures(input);
         for (i, conv) in self.convnet.iter().enumerate() {
             // [batch * views, channels, h, w]
             x = if i == 0 { conv2d(conv, x) } else { conv2d_after_relu(conv, x) };
@@ -181,6 +171,32 @@ impl Hansen {
         let proprio = input.proprio.clone();
         let proprio = if self.use_proprio { proprio } else { proprio.zeros_like() };
         self.head.forward(append(x.reshape([batch, views * width]), proprio))
+    }
+
+    /// Colour from -0.5 to 0.5 and then depth in metres, the frames of a view one after another on
+    /// the channels: `[batch * views, frames * (3 or 4), height, width]`.
+    fn pictures(&self, input: &PolicyInput) -> Tensor<4> {
+        let [batch, frames, views, _, height, width] = input.rgb.dims();
+        let stack = |pictures: &Tensor<6>, channels: usize| {
+            let by_view = pictures.clone().permute([0, 2, 1, 3, 4, 5]);
+            by_view.reshape([batch * views, frames * channels, height, width])
+        };
+        let rgb = stack(&input.rgb, 3);
+        let depth = self.use_depth.then(|| match &input.depth {
+            Some(depth) => stack(depth, 1),
+            None => Tensor::zeros([batch * views, frames, height, width], &rgb.device()),
+        });
+        if frames == 1 {
+            let depth_range = [f32::NEG_INFINITY, f32::INFINITY];
+            let scaling =
+                Scaling { shift: [127.5; 3], scale: [1.0 / 255.0; 3], depth: depth_range };
+            return scale_pictures(rgb, depth, scaling);
+        }
+        let rgb = rgb.div_scalar(255.0).sub_scalar(0.5);
+        match depth {
+            Some(depth) => Tensor::cat(vec![rgb, depth], 1),
+            None => rgb,
+        }
     }
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn attention(
                         segment_len: head,
                         b: keys.as_ptr(),
                         b_row: PANEL,
+                        next: keys.as_ptr(),
                         c: scores.as_mut_ptr(),
                         c_pixel: padded,
                         c_line: 0,

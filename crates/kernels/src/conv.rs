@@ -8,7 +8,7 @@
 use crate::Activation;
 use crate::panels::Panels;
 use crate::picture::Pictures;
-use crate::threads::{Shared, for_each, parts, with_scratch, written};
+use crate::threads::{Shared, even_shares, for_each, parts, with_scratch, written};
 use crate::tile::{Finish, Outer, Rows, outer_sums, rows_by_panel};
 
 /// Bytes of the copied lines: they and a panel of weights fit a level-2 cache.
@@ -90,14 +90,19 @@ impl Window {
         !relu && pictures.is_channels_last() && runs && self.is_inside(pictures)
     }
 
-    /// Output lines per task, so that every thread has some and their input fits the cache.
-    pub(crate) fn band(&self, pictures: &Pictures, at_least: usize) -> usize {
+    /// Output lines per task, so that their input fits the cache and that all `threads` have as
+    /// many of them.
+    pub(crate) fn band(&self, pictures: &Pictures, threads: usize) -> usize {
         let [_, columns] = self.span(1);
         let line = columns * pictures.channels * size_of::<f32>();
         let fitting =
             (BAND_BYTES / line.max(1)).saturating_sub(self.kernel[0]) / self.stride[0] + 1;
-        let shares = at_least.div_ceil(pictures.n.max(1));
-        fitting.min(self.output[0].div_ceil(shares)).max(1)
+        let mut bands = self.output[0].div_ceil(fitting).max(1);
+        if pictures.n < 4 * threads {
+            let together = even_shares(pictures.n, threads);
+            bands = bands.next_multiple_of(threads / together);
+        }
+        self.output[0].div_ceil(bands).max(1)
     }
 
     /// Calls `run` with the first value that the kernel covers at output line `first` of a picture,
@@ -151,15 +156,18 @@ pub(crate) unsafe fn convolve(
     let finish = ending.finish();
     let work = window.multiplications(pictures, weights.n());
     let threads = parts(work);
-    let band = window.band(pictures, threads);
+    // Few lines that cannot be dealt out evenly: the channels are, where they can.
+    let uneven = !(pictures.n * lines).is_multiple_of(threads) && lines < 8 * threads;
+    let shares = if uneven { even_shares(weights.len(), threads) } else { 1 };
+    let band = window.band(pictures, threads / shares);
     let bands = lines.div_ceil(band);
     // Few and small pictures: the channels are shared out too.
-    let shares = threads.div_ceil(pictures.n * bands).min(weights.len()).max(1);
+    let shares = shares.max(threads.div_ceil(pictures.n * bands).min(weights.len()));
     let task = |index: usize| {
-        let (index, share) = (index / shares, index % shares);
+        let (index, share) = (index % (pictures.n * bands), index / (pictures.n * bands));
         let (image, first) = (index / bands, index % bands * band);
         let lines = band.min(lines - first);
-        let panels = weights.len() * share / shares..weights.len() * (share + 1) / shares;
+        let panels = weights.share(share, shares);
         let run = |a: *const f32, a_pixel: usize, a_line: usize| {
             for panel in panels.clone() {
                 let to =
@@ -173,6 +181,7 @@ pub(crate) unsafe fn convolve(
                     segment_len: kernel_columns * pictures.channels,
                     b: weights.panel(panel).as_ptr(),
                     b_row: weights.width(panel),
+                    next: weights.next(panel, &panels),
                     c: y.at(to),
                     c_pixel: place.pixel,
                     c_line: place.line,

@@ -44,6 +44,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn sum(self) -> f32;
     /// The largest of all lanes.
     unsafe fn largest(self) -> f32;
+    /// Asks for a value, any address will do, to be in the level-2 cache soon.
+    unsafe fn prefetch(from: *const f32);
 }
 
 /// Instruction sets that there are kernels for, widest first.
@@ -251,6 +253,8 @@ impl Lanes for Portable {
         let [a, b, c, d] = self.0;
         a.max(c).max(b.max(d))
     }
+    #[inline(always)]
+    unsafe fn prefetch(_from: *const f32) {}
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -355,6 +359,10 @@ pub(crate) mod x86 {
         unsafe fn largest(self) -> f32 {
             unsafe { _mm512_reduce_max_ps(self.0) }
         }
+        #[inline(always)]
+        unsafe fn prefetch(from: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+        }
     }
 
     /// The first `n` of 8 lanes.
@@ -456,6 +464,10 @@ pub(crate) mod x86 {
                 let pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
                 _mm_cvtss_f32(_mm_max_ss(pair, _mm_movehdup_ps(pair)))
             }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(from: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Weights, packed into panels that a tile reads from front to back.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use burn::tensor::Bytes;
@@ -69,6 +70,11 @@ impl Panels {
         self.n
     }
 
+    /// The panels of one of `shares` tasks.
+    pub(crate) fn share(&self, share: usize, shares: usize) -> Range<usize> {
+        self.len() * share / shares..self.len() * (share + 1) / shares
+    }
+
     /// First column of a panel.
     pub(crate) fn first(panel: usize) -> usize {
         panel * PANEL
@@ -82,6 +88,12 @@ impl Panels {
     /// Values between two rows of a panel.
     pub(crate) fn width(&self, panel: usize) -> usize {
         self.columns(panel).next_multiple_of(16)
+    }
+
+    /// Where the panel after this one begins, or this one if it is the last of `share`.
+    pub(crate) fn next(&self, panel: usize, share: &Range<usize>) -> *const f32 {
+        let next = if panel + 1 < share.end { panel + 1 } else { panel };
+        self.panel(next).as_ptr()
     }
 
     /// A panel's values, `[k, width]`.

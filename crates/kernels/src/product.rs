@@ -2,7 +2,7 @@
 
 use crate::conv::Ending;
 use crate::panels::Panels;
-use crate::threads::{Shared, for_each, parts, with_scratch};
+use crate::threads::{Shared, even_shares, for_each, parts, with_scratch};
 use crate::tile::{Rows, rows_by_panel};
 
 /// Bytes of the rows of a task: they and a panel of weights fit a level-2 cache.
@@ -35,17 +35,20 @@ pub(crate) unsafe fn product(a: Matrix, weights: &Panels, ending: Ending, y: Sha
     let finish = ending.finish();
     let work = m * k * weights.n();
     let threads = parts(work);
-    let fitting = TASK_BYTES / size_of::<f32>() / k.max(1);
-    let fair = m.div_ceil(threads);
-    let rows = fitting.clamp(STEP, 16 * STEP).min(fair).next_multiple_of(STEP);
+    let fitting = (TASK_BYTES / size_of::<f32>() / k.max(1)).clamp(STEP, 16 * STEP);
+    // Every thread gets panels of its own, which stay in its cache from one block of rows to the
+    // next, where they can be dealt out evenly; else rows, or both.
+    let shares = even_shares(weights.len(), threads);
+    let fair = m.div_ceil(threads / shares);
+    let rows = fitting.min(fair).next_multiple_of(STEP);
     let blocks = m.div_ceil(rows);
-    let shares = threads.div_ceil(blocks).min(weights.len()).max(1);
+    let shares = shares.max(threads.div_ceil(blocks).min(weights.len()));
     // Rows a power of two apart fall on the same few lines of the cache.
     let crowded = a.row.is_multiple_of(1024) && m > 4;
     for_each(blocks * shares, work, |index| {
-        let (first, share) = (index / shares * rows, index % shares);
+        let (first, share) = (index % blocks * rows, index / blocks);
         let rows = rows.min(m - first);
-        let panels = weights.len() * share / shares..weights.len() * (share + 1) / shares;
+        let panels = weights.share(share, shares);
         let from = &a.values[first * a.row..];
         let run = |a: *const f32, a_row: usize| {
             for panel in panels.clone() {
@@ -59,6 +62,7 @@ pub(crate) unsafe fn product(a: Matrix, weights: &Panels, ending: Ending, y: Sha
                     segment_len: k,
                     b: weights.panel(panel).as_ptr(),
                     b_row: weights.width(panel),
+                    next: weights.next(panel, &panels),
                     c: y.at(to),
                     c_pixel: y_row,
                     c_line: 0,

@@ -12,6 +12,13 @@ pub(crate) fn parts(multiplications: usize) -> usize {
     if multiplications < WORTH_SHARING { 1 } else { rayon::current_num_threads() }
 }
 
+/// Into how many parts, as large as each other, `things` can be dealt out to `threads`: the largest
+/// divisor of both.
+pub(crate) fn even_shares(things: usize, threads: usize) -> usize {
+    let divides = |n: &usize| threads.is_multiple_of(*n) && things.is_multiple_of(*n);
+    (1..=threads).rev().find(divides).unwrap_or(1)
+}
+
 /// Runs every task from 0 to `tasks`, on all cores where the work is worth it.
 pub(crate) fn for_each(tasks: usize, multiplications: usize, run: impl Fn(usize) + Sync + Send) {
     if tasks <= 1 || parts(multiplications) == 1 {

@@ -64,6 +64,9 @@ pub(crate) struct Rows {
     /// `[segments * segment_len, b_row]`
     pub(crate) b: *const f32,
     pub(crate) b_row: usize,
+    /// The panel that will be needed after this one, as large as it: it is on its way to the cache
+    /// by then.
+    pub(crate) next: *const f32,
     pub(crate) c: *mut f32,
     pub(crate) c_pixel: usize,
     pub(crate) c_line: usize,
@@ -83,35 +86,69 @@ for_each_isa! {
     pub(crate) unsafe fn rows_by_panel(task: &Rows) = rows_by_panel_with
 }
 
+/// Values of a row at a time where not all: the rows of a panel under them stay in the nearest
+/// cache from one tile to the next.
+const RUN: usize = 192;
+
+/// Which part of its sums a tile adds up.
+#[derive(Clone, Copy)]
+struct Part {
+    first: bool,
+    last: bool,
+    /// How much of the next panel is asked for with each value.
+    ask: usize,
+}
+
 #[inline(always)]
 unsafe fn rows_by_panel_with<S: Lanes>(task: &Rows) {
     let groups = task.pixels.div_ceil(S::MAX_ROWS);
+    let k = task.segments * task.segment_len;
+    // Each tile asks for a part of the next panel, little by little.
+    let tiles = (groups * task.lines * task.columns.div_ceil(2 * S::WIDTH)).max(1);
+    let ask = task.b_row.div_ceil(tiles);
+    let mut asked = 0;
+    // Lines of few pixels read the panel for few sums each: they share it run by run.
+    let whole = k <= RUN || task.lines == 1 || task.pixels > S::MAX_ROWS / 2;
+    let (segments, runs) =
+        if whole { (1, 1) } else { (task.segments, task.segment_len.div_ceil(RUN)) };
+    let run_len = task.segment_len.div_ceil(runs);
     let mut column = 0;
     // Two vectors, and one where no more is left of the panel's 16 or 32 columns.
     while column < task.columns {
         let left = task.columns - column;
-        for line in 0..task.lines {
-            let mut done = 0;
-            for group in 0..groups {
-                let rows = (task.pixels - done).div_ceil(groups - group);
-                let to = line * task.c_line + done * task.c_pixel + column;
-                // SAFETY: inside what the caller vouches for.
-                unsafe {
-                    let part = Rows {
-                        a: task.a.add(line * task.a_line + done * task.a_pixel),
-                        b: task.b.add(column),
-                        c: task.c.add(to),
-                        columns: left,
-                        finish: task.finish.at(to, column),
-                        ..*task
-                    };
-                    if left > S::WIDTH {
-                        some_rows::<S, 2>(&part, rows);
-                    } else {
-                        some_rows::<S, 1>(&part, rows);
+        for block in 0..segments * runs {
+            let (segment, run) = (block / runs, block % runs * run_len);
+            let segment_len = run_len.min(task.segment_len - run);
+            let part = Part { first: block == 0, last: block + 1 == segments * runs, ask };
+            for line in 0..task.lines {
+                let mut done = 0;
+                for group in 0..groups {
+                    let rows = (task.pixels - done).div_ceil(groups - group);
+                    let to = line * task.c_line + done * task.c_pixel + column;
+                    // SAFETY: inside what the caller vouches for.
+                    unsafe {
+                        let from = line * task.a_line + done * task.a_pixel;
+                        let k = segment * task.segment_len + run;
+                        let tile = Rows {
+                            a: task.a.add(from + segment * task.segment + run),
+                            b: task.b.add(k * task.b_row + column),
+                            c: task.c.add(to),
+                            columns: left,
+                            segments: if whole { task.segments } else { 1 },
+                            segment_len,
+                            finish: task.finish.at(to, column),
+                            next: task.next.wrapping_add(asked),
+                            ..*task
+                        };
+                        if left > S::WIDTH {
+                            some_rows::<S, 2>(&tile, rows, part);
+                        } else {
+                            some_rows::<S, 1>(&tile, rows, part);
+                        }
                     }
+                    done += rows;
+                    asked = (asked + ask * segment_len) % (k * task.b_row).max(1);
                 }
-                done += rows;
             }
         }
         column += if left > S::WIDTH { 2 * S::WIDTH } else { S::WIDTH };
@@ -119,36 +156,43 @@ unsafe fn rows_by_panel_with<S: Lanes>(task: &Rows) {
 }
 
 #[inline(always)]
-unsafe fn some_rows<S: Lanes, const VECTORS: usize>(part: &Rows, rows: usize) {
+unsafe fn some_rows<S: Lanes, const VECTORS: usize>(tile: &Rows, rows: usize, part: Part) {
     // SAFETY: as for the caller.
     unsafe {
         match rows {
-            1 => tile::<S, 1, VECTORS>(part),
-            2 => tile::<S, 2, VECTORS>(part),
-            3 => tile::<S, 3, VECTORS>(part),
-            4 => tile::<S, 4, VECTORS>(part),
-            5 if S::MAX_ROWS > 4 => tile::<S, 5, VECTORS>(part),
-            6 if S::MAX_ROWS > 4 => tile::<S, 6, VECTORS>(part),
-            7 if S::MAX_ROWS > 6 => tile::<S, 7, VECTORS>(part),
-            8 if S::MAX_ROWS > 6 => tile::<S, 8, VECTORS>(part),
-            9 if S::MAX_ROWS > 6 => tile::<S, 9, VECTORS>(part),
-            10 if S::MAX_ROWS > 6 => tile::<S, 10, VECTORS>(part),
-            11 if S::MAX_ROWS > 6 => tile::<S, 11, VECTORS>(part),
-            12 if S::MAX_ROWS > 6 => tile::<S, 12, VECTORS>(part),
-            13 if S::MAX_ROWS > 6 => tile::<S, 13, VECTORS>(part),
-            14 if S::MAX_ROWS > 6 => tile::<S, 14, VECTORS>(part),
+            1 => sums::<S, 1, VECTORS>(tile, part),
+            2 => sums::<S, 2, VECTORS>(tile, part),
+            3 => sums::<S, 3, VECTORS>(tile, part),
+            4 => sums::<S, 4, VECTORS>(tile, part),
+            5 if S::MAX_ROWS > 4 => sums::<S, 5, VECTORS>(tile, part),
+            6 if S::MAX_ROWS > 4 => sums::<S, 6, VECTORS>(tile, part),
+            7 if S::MAX_ROWS > 6 => sums::<S, 7, VECTORS>(tile, part),
+            8 if S::MAX_ROWS > 6 => sums::<S, 8, VECTORS>(tile, part),
+            9 if S::MAX_ROWS > 6 => sums::<S, 9, VECTORS>(tile, part),
+            10 if S::MAX_ROWS > 6 => sums::<S, 10, VECTORS>(tile, part),
+            11 if S::MAX_ROWS > 6 => sums::<S, 11, VECTORS>(tile, part),
+            12 if S::MAX_ROWS > 6 => sums::<S, 12, VECTORS>(tile, part),
+            13 if S::MAX_ROWS > 6 => sums::<S, 13, VECTORS>(tile, part),
+            14 if S::MAX_ROWS > 6 => sums::<S, 14, VECTORS>(tile, part),
             _ => unreachable!("a group has at most {} rows", S::MAX_ROWS),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn tile<S: Lanes, const ROWS: usize, const VECTORS: usize>(part: &Rows) {
+unsafe fn sums<S: Lanes, const ROWS: usize, const VECTORS: usize>(part: &Rows, of: Part) {
     // SAFETY: inside what the caller vouches for: `ROWS` rows of `a` and `c`, `VECTORS` vectors of
     // `b`, whose panels are whole, and of the output as many columns as there are.
     unsafe {
         let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
-        if !part.finish.bias.is_null() {
+        if !of.first {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    let left = part.columns.saturating_sub(v * S::WIDTH).min(S::WIDTH);
+                    *sum = S::load_part(part.c.add(row * part.c_pixel + v * S::WIDTH), left);
+                }
+            }
+        } else if !part.finish.bias.is_null() {
             for v in 0..VECTORS {
                 let left = part.columns.saturating_sub(v * S::WIDTH).min(S::WIDTH);
                 let bias = S::load_part(part.finish.bias.wrapping_add(v * S::WIDTH), left);
@@ -157,7 +201,7 @@ unsafe fn tile<S: Lanes, const ROWS: usize, const VECTORS: usize>(part: &Rows) {
                 }
             }
         }
-        let mut b = part.b;
+        let (mut b, mut next) = (part.b, part.next);
         for segment in 0..part.segments {
             let mut a = part.a.add(segment * part.segment);
             for _ in 0..part.segment_len {
@@ -173,6 +217,8 @@ unsafe fn tile<S: Lanes, const ROWS: usize, const VECTORS: usize>(part: &Rows) {
                 }
                 a = a.wrapping_add(1);
                 b = b.wrapping_add(part.b_row);
+                S::prefetch(next);
+                next = next.wrapping_add(of.ask);
             }
         }
         let [low, high] = match part.finish.activation {
@@ -183,7 +229,7 @@ unsafe fn tile<S: Lanes, const ROWS: usize, const VECTORS: usize>(part: &Rows) {
         let later = !part.finish.gate.is_null()
             || !part.finish.add.is_null()
             || part.finish.activation == Activation::Gelu;
-        let [low, high] = if later {
+        let [low, high] = if later || !of.last {
             [f32::NEG_INFINITY, f32::INFINITY].map(|bound| S::splat(bound))
         } else {
             [S::splat(low), S::splat(high)]
@@ -197,7 +243,7 @@ unsafe fn tile<S: Lanes, const ROWS: usize, const VECTORS: usize>(part: &Rows) {
         }
         // A second pass over what is in the nearest cache by then: with it in the first, the sums
         // would not stay in registers.
-        if later {
+        if later && of.last {
             finish(part, ROWS, part.columns.min(VECTORS * S::WIDTH));
         }
     }
