@@ -13,7 +13,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use engraft_kernels::fixed::{Scaling, scale_pictures};
-use engraft_kernels::{conv2d, conv2d_after_relu};
+use engraft_kernels::{conv2d, conv2d_after_relu, linear};
 use serde::{Deserialize, Serialize};
 
 use crate::head::{Head, HeadConfig};
@@ -165,7 +165,7 @@ impl Hansen {
             x = relu(x);
         }
         if let (Some(ln), Some(projector)) = (&self.ln, &self.projector) {
-            x = projector.forward(ln.forward(x));
+            x = linear(projector, ln.forward(x));
         }
         let [_, width] = x.dims();
         let proprio = input.proprio.clone();

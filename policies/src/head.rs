@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
+use engraft_kernels::linear;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::Init;
@@ -83,7 +84,7 @@ impl Head {
     pub fn forward(&self, mut x: Tensor<2>) -> Tensor<3> {
         let [batch, _] = x.dims();
         for (i, layer) in self.trunk.iter().enumerate() {
-            x = layer.forward(if i == 0 { x } else { relu(x) });
+            x = linear(layer, if i == 0 { x } else { relu(x) });
         }
         let y = x.reshape([batch, self.horizon, self.action_dim]);
         let [scale, bias] = [&self.scale, &self.bias]

@@ -9,6 +9,7 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use engraft_kernels::fixed::{Scaling, scale_pictures};
+use engraft_kernels::linear;
 use serde::{Deserialize, Serialize};
 
 use crate::head::{Head, HeadConfig};
@@ -106,7 +107,7 @@ impl Lfs {
         let [rows, channels, height, width] = x.dims();
         let mut x = relu(x.reshape([rows, channels * height * width]));
         if let Some(fc) = &self.fc {
-            x = relu(fc.forward(x));
+            x = relu(linear(fc, x));
         }
         let [rows, width] = x.dims();
         let x = x.reshape([batch, rows / batch * width]);

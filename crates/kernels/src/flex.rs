@@ -11,7 +11,7 @@ use crate::panels::{Form, panels};
 use crate::picture::{self, channels_last, dense, with_pictures};
 use crate::product::{Matrix, product};
 use crate::threads::written;
-use crate::{Activation, attention, depthwise, norm, pool};
+use crate::{Activation, attention, depthwise, few, norm, pool};
 
 /// Pixels added at the top, left, bottom and right.
 pub(crate) type Padding = [usize; 4];
@@ -175,12 +175,12 @@ pub(crate) fn depthwise(
     channels_last(y, [n, channels, window.output[0], window.output[1]])
 }
 
-/// The largest value under a window, and where in it each was found.
-pub(crate) fn max_pool(x: FlexTensor, spec: Spec) -> (FlexTensor, Vec<u8>) {
+/// The largest value under a window, and where in it each was found if that is asked.
+pub(crate) fn max_pool(x: FlexTensor, spec: Spec, with_places: bool) -> (FlexTensor, Vec<u8>) {
     let [n, channels, height, width] = dims(&x);
     let window = spec.window([height, width]);
     let x = dense(x);
-    let (y, places) = with_pictures(&x, |pictures| pool::max_pool(&window, &pictures));
+    let (y, places) = with_pictures(&x, |pictures| pool::max_pool(&window, &pictures, with_places));
     (channels_last(y, [n, channels, window.output[0], window.output[1]]), places)
 }
 
@@ -262,6 +262,15 @@ pub(crate) fn linear(
     let matrix = Matrix { values: values(&x), m, row: k };
     // SAFETY: the kernel writes `n` values of every row, and what is added has as many.
     let y = unsafe { written(m * n, |y| product(matrix, &panels, ending, y, n)) };
+    tensor(y, &[m, n])
+}
+
+/// A few rows `[m, k]` times `[k, n]`.
+pub(crate) fn few_rows(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> FlexTensor {
+    let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
+    let [m, k]: [usize; 2] = x.layout().shape().dims();
+    let y = few::few_rows(values(&x), values(&weight), values(&bias), k);
+    let n = values(&bias).len();
     tensor(y, &[m, n])
 }
 

@@ -40,6 +40,12 @@ pub(crate) trait Fused: burn::backend::Backend {
         activation: Activation,
     ) -> FloatTensor<Self>;
 
+    fn few_rows(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
     fn linear_add(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -98,6 +104,10 @@ impl Fused for Flex {
         activation: Activation,
     ) -> FlexTensor {
         flex::linear(&x, &weight, &bias, None, activation)
+    }
+
+    fn few_rows(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        flex::few_rows(&x, &weight, &bias)
     }
 
     fn linear_add(

@@ -92,7 +92,7 @@ impl Learned for Flex {
     }
 
     fn largest(x: FlexTensor, spec: Spec) -> FlexTensor {
-        flex::max_pool(x, spec).0
+        flex::max_pool(x, spec, false).0
     }
 
     fn bilinear(x: FlexTensor, size: [usize; 2]) -> FlexTensor {
@@ -138,7 +138,7 @@ impl Pieces for Flex {
     }
 
     fn max_pool(x: FlexTensor, spec: Spec) -> (FlexTensor, Vec<u8>) {
-        flex::max_pool(x, spec)
+        flex::max_pool(x, spec, true)
     }
 
     fn max_pool_input(grad: FlexTensor, places: &[u8], size: [usize; 2], spec: Spec) -> FlexTensor {

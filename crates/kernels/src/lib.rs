@@ -32,6 +32,7 @@ mod adamw;
 mod attention;
 mod conv;
 mod depthwise;
+mod few;
 pub mod fixed;
 mod flex;
 mod fused;
@@ -56,6 +57,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 pub use adamw::{AdamStep, AdamTensors, adam, is_one_pass, moving_average, scaled, sum_of_squares};
 use flex::{Padding, Spec};
+use fused::Fused;
 use learned::Learned;
 pub use math::Activation;
 pub use memory::keep_freed_memory;
@@ -104,6 +106,24 @@ fn run(conv: &Conv2d, x: Tensor<4>, spec: Spec) -> Tensor<4> {
     let bias = bias(conv, &x.device()).into_dispatch();
     let (x, weight) = (x.into_dispatch(), conv.weight.val().into_dispatch());
     Tensor::from_dispatch(Dispatch::tiled_conv(x, weight, bias, spec))
+}
+
+/// `linear.forward(x)`, which for a few rows without gradients is read through once.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, from]`
+/// - output: `[batch, to]`
+pub fn linear(linear: &Linear, x: Tensor<2>) -> Tensor<2> {
+    let ([rows, _], [from, to]) = (x.dims(), linear.weight.dims());
+    let few = rows <= few::MOST_ROWS && from > 0 && to > 0;
+    match &linear.bias {
+        Some(bias) if few && is_plain_flex(&x) => {
+            let (weight, bias) = (linear.weight.val().into_dispatch(), bias.val().into_dispatch());
+            Tensor::from_dispatch(Dispatch::few_rows(x.into_dispatch(), weight, bias))
+        }
+        _ => linear.forward(x),
+    }
 }
 
 /// A linear layer over the channels of each pixel.

@@ -8,21 +8,31 @@ use crate::threads::{Shared, for_each, written};
 /// Channels whose largest values are found at a time.
 const CHANNELS: usize = 64;
 
-/// The largest values `[n, h, w, c]`, and at which place of the kernel each one was found.
-pub(crate) fn max_pool(window: &Window, pictures: &Pictures) -> (Vec<f32>, Vec<u8>) {
+/// What a comparison costs, in multiplications.
+const COMPARING_COST: usize = 4;
+
+/// The largest values `[n, h, w, c]`, and at which place of the kernel each one was found if that
+/// is asked.
+pub(crate) fn max_pool(
+    window: &Window,
+    pictures: &Pictures,
+    with_places: bool,
+) -> (Vec<f32>, Vec<u8>) {
     let ([lines, columns], channels) = (window.output, pictures.channels);
     let image_len = lines * columns * channels;
-    let mut places = vec![0_u8; pictures.n * image_len];
+    let mut places = vec![0_u8; if with_places { pictures.n * image_len } else { 0 }];
     let base = SharedBytes(places.as_mut_ptr());
-    let work = pictures.n * image_len * window.kernel[0] * window.kernel[1];
+    let work = pictures.n * image_len * window.kernel[0] * window.kernel[1] * COMPARING_COST;
+    let line_len = columns * channels;
     let fill = |y: Shared| {
         for_each(pictures.n * lines, work, |index| {
-            let line = index * columns * channels;
+            let line = index * line_len;
             // SAFETY: each task has one line of the two outputs for its own.
             unsafe {
-                let y = std::slice::from_raw_parts_mut(y.at(line), columns * channels);
-                let places = std::slice::from_raw_parts_mut(base.at(line), columns * channels);
-                max_line(window, pictures, index / lines, index % lines, y, places);
+                let y = std::slice::from_raw_parts_mut(y.at(line), line_len);
+                let places =
+                    with_places.then(|| std::slice::from_raw_parts_mut(base.at(line), line_len));
+                max_line(window, pictures, [index / lines, index % lines], y, places);
             }
         });
     };
@@ -50,8 +60,8 @@ for_each_isa! {
     ///
     /// None beyond the instruction set, which is looked up.
     unsafe fn max_line(
-        window: &Window, pictures: &Pictures<'_>, image: usize, line: usize,
-        y: &mut [f32], places: &mut [u8],
+        window: &Window, pictures: &Pictures<'_>, at: [usize; 2],
+        y: &mut [f32], places: Option<&mut [u8]>,
     ) = max_line_with
 }
 
@@ -59,10 +69,9 @@ for_each_isa! {
 unsafe fn max_line_with<S: Lanes>(
     window: &Window,
     pictures: &Pictures<'_>,
-    image: usize,
-    line: usize,
+    [image, line]: [usize; 2],
     y: &mut [f32],
-    places: &mut [u8],
+    mut places: Option<&mut [u8]>,
 ) {
     let channels = pictures.channels;
     let values = pictures.image(image);
@@ -72,6 +81,12 @@ unsafe fn max_line_with<S: Lanes>(
             let (mut best, mut found) = ([f32::NEG_INFINITY; CHANNELS], [0_i32; CHANNELS]);
             for (place, at) in inside(window, pictures, line, column) {
                 let from = &values[at + first..][..len];
+                if places.is_none() {
+                    for (&value, best) in from.iter().zip(&mut best) {
+                        *best = if value > *best || value.is_nan() { value } else { *best };
+                    }
+                    continue;
+                }
                 for ((&value, best), found) in from.iter().zip(&mut best).zip(&mut found) {
                     // Not a number wins, as it does in PyTorch.
                     let larger = value > *best || value.is_nan();
@@ -81,8 +96,10 @@ unsafe fn max_line_with<S: Lanes>(
             }
             let to = column * channels + first;
             y[to..to + len].copy_from_slice(&best[..len]);
-            for (to, &place) in places[to..to + len].iter_mut().zip(&found) {
-                *to = place as u8;
+            if let Some(places) = &mut places {
+                for (to, &place) in places[to..to + len].iter_mut().zip(&found) {
+                    *to = place as u8;
+                }
             }
         }
     }

@@ -280,19 +280,25 @@ fn pooling_resizing_and_joining_and_their_gradients_are_burns() {
     };
     let device = Device::flex().autodiff();
     let _alone = alone(&device);
-    for (run, name) in [(pool, "pool"), (halve, "halve"), (double, "double"), (joined, "join")] {
-        for shape in [[2, 5, 11, 9], [2, 70, 10, 8]] {
+    let all = [(pool, "pool"), (halve, "halve"), (double, "double"), (joined, "join")];
+    with_each_isa(|isa| {
+        for ((run, name), shape) in
+            all.iter().flat_map(|one| [(one, [2, 5, 11, 9]), (one, [2, 70, 10, 8])])
+        {
             let x = random(shape, &device);
-            let both = [true, false].map(|own| {
+            let [ours, burns] = [true, false].map(|own| {
+                let forward = run(x.clone().inner(), own);
                 let x = x.clone().detach().require_grad();
                 let y = run(x.clone(), own);
                 let grads = loss(&y).backward();
-                [y.into_data(), x.grad(&grads).unwrap().into_data()]
+                [forward.into_data(), y.into_data(), x.grad(&grads).unwrap().into_data()]
             });
-            assert_close(&both[0][0], &both[1][0], &format!("{name} of {shape:?}"));
-            assert_close(&both[0][1], &both[1][1], &format!("gradient of {name} of {shape:?}"));
+            let name = format!("{name} of {shape:?}, {isa}");
+            assert_close(&ours[0], &burns[0], &format!("{name}, without gradients"));
+            assert_close(&ours[1], &burns[1], &name);
+            assert_close(&ours[2], &burns[2], &format!("gradient of {name}"));
         }
-    }
+    });
 }
 
 fn resized(x: Tensor<4>, size: [usize; 2], own: bool) -> Tensor<4> {
@@ -338,6 +344,25 @@ fn layers_of_a_transformer_are_burns() {
             // With automatic differentiation it is Burn's.
             let expected = fixed::attention(qkv.autodiff(), heads).inner();
             assert_close(&found.into_data(), &expected.into_data(), &format!("heads, {name}"));
+        }
+    });
+}
+
+#[test]
+fn a_few_rows_through_a_linear_layer_are_burns() {
+    let device = Device::flex();
+    let _alone = alone(&device);
+    with_each_isa(|isa| {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        for round in 0..20 {
+            let mut pick = |most: usize| 1 + rng.random_range(0..most);
+            let [m, from, to] = [pick(10), pick(2000), pick(300)];
+            let x = Tensor::<2>::random([m, from], Distribution::Uniform(-1.0, 1.0), &device);
+            let x = if round % 2 == 0 { relu(x) } else { x };
+            let layer = LinearConfig::new(from, to).init(&device);
+            let (found, expected) = (linear(&layer, x.clone()), layer.forward(x));
+            let name = format!("{isa}, [{m}, {from}] to {to}");
+            assert_close(&found.into_data(), &expected.into_data(), &name);
         }
     });
 }
