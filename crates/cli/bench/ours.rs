@@ -152,9 +152,10 @@ fn input(case: &Case, policy: &Policy, device: &Device) -> anyhow::Result<Policy
         let architecture = stream.network().architecture();
         let features = stream.taps().iter().map(|tap| {
             let shape = architecture.tap_shape(tap, side, side)?;
-            let map = random([batch, shape.channels, shape.height, shape.width], 1.0, &plain);
-            let norm = map.clone().square().sum_dim(1).sqrt();
-            anyhow::Ok(Features { map: map / norm, cls: None })
+            // Channels last, as a backbone and the cache of features give them.
+            let map = random([batch, shape.height, shape.width, shape.channels], 1.0, &plain);
+            let norm = map.clone().square().sum_dim(3).sqrt();
+            anyhow::Ok(Features { map: (map / norm).permute([0, 3, 1, 2]), cls: None })
         });
         input.features = Some(features.collect::<Result<_, _>>()?);
     }

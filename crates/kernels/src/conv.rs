@@ -6,6 +6,7 @@
 //! is done in that copy.
 
 use crate::Activation;
+use crate::lanes::{Lanes, for_each_isa};
 use crate::panels::Panels;
 use crate::picture::Pictures;
 use crate::threads::{Shared, even_shares, for_each, parts, with_scratch, written};
@@ -298,9 +299,40 @@ pub(crate) fn channel_sums(pixels: &[f32], channels: usize) -> Vec<f32> {
 
 /// Adds rows as wide as `total` to it, in order.
 fn add_rows(total: &mut [f32], rows: &[f32]) {
-    for row in rows.chunks_exact(total.len().max(1)) {
-        for (total, value) in total.iter_mut().zip(row) {
-            *total += value;
+    // SAFETY: none beyond the instruction set, which is looked up.
+    unsafe { add_up(total, rows) };
+}
+
+for_each_isa! {
+    /// # Safety
+    ///
+    /// None beyond the instruction set, which is looked up.
+    unsafe fn add_up(total: &mut [f32], rows: &[f32]) = add_up_with
+}
+
+#[inline(always)]
+unsafe fn add_up_with<S: Lanes>(total: &mut [f32], rows: &[f32]) {
+    /// Vectors of a row at a time.
+    const VECTORS: usize = 4;
+    let width = total.len();
+    for column in (0..width).step_by(VECTORS * S::WIDTH) {
+        let left = |v: usize| (width - column).saturating_sub(v * S::WIDTH).min(S::WIDTH);
+        let to = total.as_mut_ptr().wrapping_add(column);
+        // SAFETY: no more lanes of a row are touched than it has.
+        unsafe {
+            let mut sums = [S::splat(0.0); VECTORS];
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = S::load_part(to.wrapping_add(v * S::WIDTH), left(v));
+            }
+            for row in rows.chunks_exact(width) {
+                let from = row.as_ptr().wrapping_add(column);
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(S::load_part(from.wrapping_add(v * S::WIDTH), left(v)));
+                }
+            }
+            for (v, sum) in sums.into_iter().enumerate() {
+                sum.store_part(to.wrapping_add(v * S::WIDTH), left(v));
+            }
         }
     }
 }

@@ -148,8 +148,7 @@ pub(crate) fn conv_weight_gradient(x: &FlexTensor, grad: FlexTensor, spec: Spec)
 pub(crate) fn gated(grad: FlexTensor, y: FlexTensor) -> FlexTensor {
     let shape = dims(&y);
     let (grad, y) = (dense(grad), dense(y));
-    let open = |(&grad, &y): (&f32, &f32)| if y > 0.0 { grad } else { 0.0 };
-    channels_last(rows(&grad).iter().zip(rows(&y)).map(open).collect(), shape)
+    channels_last(picture::gated(rows(&grad), rows(&y)), shape)
 }
 
 /// The sum of every channel over all pixels of all pictures.
@@ -218,11 +217,7 @@ pub(crate) fn resize_gradient(grad: FlexTensor, size: [usize; 2]) -> FlexTensor 
 pub(crate) fn join(a: FlexTensor, b: FlexTensor) -> FlexTensor {
     let ([n, first, height, width], [_, second, ..]) = (dims(&a), dims(&b));
     let (a, b) = (dense(a), dense(b));
-    let mut y = Vec::with_capacity(n * (first + second) * height * width);
-    for (a, b) in rows(&a).chunks_exact(first).zip(rows(&b).chunks_exact(second)) {
-        y.extend_from_slice(a);
-        y.extend_from_slice(b);
-    }
+    let y = picture::join(rows(&a), rows(&b), [first, second], n * height * width);
     channels_last(y, [n, first + second, height, width])
 }
 
@@ -230,10 +225,7 @@ pub(crate) fn join(a: FlexTensor, b: FlexTensor) -> FlexTensor {
 pub(crate) fn part(x: FlexTensor, first: usize, channels: usize) -> FlexTensor {
     let [n, all, height, width] = dims(&x);
     let x = dense(x);
-    let mut y = Vec::with_capacity(n * channels * height * width);
-    for pixel in rows(&x).chunks_exact(all) {
-        y.extend_from_slice(&pixel[first..first + channels]);
-    }
+    let y = picture::part(rows(&x), all, first..first + channels, n * height * width);
     channels_last(y, [n, channels, height, width])
 }
 

@@ -1,5 +1,7 @@
 //! Pictures in memory, whichever way their channels lie.
 
+use std::ops::Range;
+
 use burn_flex::FlexTensor;
 
 use crate::fixed::Scaling;
@@ -122,6 +124,67 @@ impl<'a> Pictures<'a> {
             }
         }
     }
+}
+
+/// Pixels of a task.
+const PIXELS: usize = 2048;
+
+/// Writes `channels` values of every pixel: `fill` those of a run of pixels from the first one on.
+fn by_pixels(
+    pixels: usize,
+    channels: usize,
+    fill: impl Fn(usize, &mut [f32]) + Sync + Send,
+) -> Vec<f32> {
+    let blocks = pixels.div_ceil(PIXELS);
+    let fill = |y: Shared| {
+        for_each(blocks, pixels * channels * 4, |block| {
+            let first = block * PIXELS;
+            let len = PIXELS.min(pixels - first) * channels;
+            // SAFETY: each task has some pixels for its own.
+            let to = unsafe { std::slice::from_raw_parts_mut(y.at(first * channels), len) };
+            fill(first, to);
+        });
+    };
+    // SAFETY: the tasks cover every pixel, and every one of them is written whole.
+    unsafe { written(pixels * channels, fill) }
+}
+
+/// `grads` where `gate` is above zero.
+pub(crate) fn gated(grads: &[f32], gate: &[f32]) -> Vec<f32> {
+    assert_eq!(grads.len(), gate.len(), "gradients and what gates them");
+    by_pixels(grads.len(), 1, |first, to| {
+        let from = grads[first..].iter().zip(&gate[first..]);
+        for (to, (&grad, &gate)) in to.iter_mut().zip(from) {
+            *to = if gate > 0.0 { grad } else { 0.0 };
+        }
+    })
+}
+
+/// The channels of each pixel of `a`, then those of `b`.
+pub(crate) fn join(a: &[f32], b: &[f32], channels: [usize; 2], pixels: usize) -> Vec<f32> {
+    let [first_channels, second_channels] = channels;
+    assert_eq!([a.len(), b.len()], channels.map(|channels| channels * pixels));
+    by_pixels(pixels, first_channels + second_channels, |first, to| {
+        let a = a[first * first_channels..].chunks_exact(first_channels);
+        let b = b[first * second_channels..].chunks_exact(second_channels);
+        let to = to.chunks_exact_mut(first_channels + second_channels);
+        for (to, (a, b)) in to.zip(a.zip(b)) {
+            let (left, right) = to.split_at_mut(first_channels);
+            left.copy_from_slice(a);
+            right.copy_from_slice(b);
+        }
+    })
+}
+
+/// Some of `all` channels of each pixel.
+pub(crate) fn part(x: &[f32], all: usize, channels: Range<usize>, pixels: usize) -> Vec<f32> {
+    assert_eq!(x.len(), all * pixels, "pixels of {all} channels");
+    by_pixels(pixels, channels.len(), |first, to| {
+        let from = x[first * all..].chunks_exact(all);
+        for (to, from) in to.chunks_exact_mut(channels.len()).zip(from) {
+            to.copy_from_slice(&from[channels.clone()]);
+        }
+    })
 }
 
 /// `n` pictures of three planes, and of a fourth where there is depth, scaled and laid channels

@@ -125,7 +125,8 @@ fn inside(
     })
 }
 
-/// The gradient of the input of [`max_pool`]: each value goes to where the largest was found.
+/// The gradient of the input of [`max_pool`]: each value comes from the windows in which the pixel
+/// was the largest.
 pub(crate) fn max_pool_gradient(
     window: &Window,
     grads: &[f32],
@@ -134,29 +135,73 @@ pub(crate) fn max_pool_gradient(
     channels: usize,
     [height, width]: [usize; 2],
 ) -> Vec<f32> {
-    let image_len = height * width * channels;
-    let output_len = window.output[0] * window.output[1] * channels;
-    let mut dx = vec![0.0; n * image_len];
-    let all = Shared(dx.as_mut_ptr());
-    for_each(n, n * output_len * 8, |image| {
-        // SAFETY: each task has one picture for its own.
-        let dx = unsafe { std::slice::from_raw_parts_mut(all.at(image * image_len), image_len) };
-        let grads = &grads[image * output_len..][..output_len];
-        let places = &places[image * output_len..][..output_len];
-        let pixels = grads.chunks_exact(channels).zip(places.chunks_exact(channels));
-        for (index, (grads, places)) in pixels.enumerate() {
-            let (line, column) = (index / window.output[1], index % window.output[1]);
-            let top = window.origin[0] + (line * window.stride[0]) as isize;
-            let left = window.origin[1] + (column * window.stride[1]) as isize;
-            for (channel, (&grad, &place)) in grads.iter().zip(places).enumerate() {
-                let (ky, kx) =
-                    (usize::from(place) / window.kernel[1], usize::from(place) % window.kernel[1]);
-                let at = ((top + ky as isize) * width as isize + left + kx as isize) as usize;
-                dx[at * channels + channel] += grad;
+    assert_eq!(grads.len(), n * window.output[0] * window.output[1] * channels);
+    assert_eq!(grads.len(), places.len());
+    let line_len = width * channels;
+    let work = n * height * line_len * COMPARING_COST;
+    let fill = |dx: Shared| {
+        for_each(n * height, work, |index| {
+            // SAFETY: each task has one line for its own; no more beyond the instruction set,
+            // which is looked up.
+            unsafe {
+                let dx = std::slice::from_raw_parts_mut(dx.at(index * line_len), line_len);
+                pick_line(window, grads, places, [index / height, index % height], channels, dx);
+            }
+        });
+    };
+    // SAFETY: every line of every picture is a task, which writes all of it.
+    unsafe { written(n * height * line_len, fill) }
+}
+
+for_each_isa! {
+    /// # Safety
+    ///
+    /// None beyond the instruction set, which is looked up.
+    unsafe fn pick_line(
+        window: &Window, grads: &[f32], places: &[u8], at: [usize; 2], channels: usize,
+        dx: &mut [f32],
+    ) = pick_line_with
+}
+
+#[inline(always)]
+unsafe fn pick_line_with<S: Lanes>(
+    window: &Window,
+    grads: &[f32],
+    places: &[u8],
+    [image, line]: [usize; 2],
+    channels: usize,
+    dx: &mut [f32],
+) {
+    let [lines, columns] = window.output;
+    for (column, dx) in dx.chunks_exact_mut(channels).enumerate() {
+        dx.fill(0.0);
+        for (y, ky) in windows_over(window, 0, line) {
+            for (x, kx) in windows_over(window, 1, column) {
+                let place = (ky * window.kernel[1] + kx) as u8;
+                let from = ((image * lines + y) * columns + x) * channels;
+                let from = from..from + channels;
+                let found = grads[from.clone()].iter().zip(&places[from]);
+                for (dx, (&grad, &largest)) in dx.iter_mut().zip(found) {
+                    *dx += if largest == place { grad } else { 0.0 };
+                }
             }
         }
-    });
-    dx
+    }
+}
+
+/// The outputs along an axis whose window covers input `at`, and which of its places that is.
+#[inline(always)]
+fn windows_over(
+    window: &Window,
+    axis: usize,
+    at: usize,
+) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let (kernel, stride) = (window.kernel[axis], window.stride[axis]);
+    // Counted from the first place of the first window.
+    let at = (at as isize - window.origin[axis]) as usize;
+    let first = (at + 1).saturating_sub(kernel).div_ceil(stride);
+    let last = (at / stride + 1).min(window.output[axis]);
+    (first..last).map(move |output| (output, at - output * stride))
 }
 
 /// How one axis is resampled: for each output, two inputs and the share of the second.

@@ -169,8 +169,9 @@ impl FeatureStore {
         let mut columns = columns.into_iter();
         let mut column = || columns.next().expect("a column for each map and each class token");
         let tap = |shape: &Shape| {
-            let dims = [num_pictures, shape.channels, shape.height, shape.width];
-            let map = Tensor::from_data(TensorData::new(column(), dims), device);
+            let dims = [num_pictures, shape.height, shape.width, shape.channels];
+            let map = Tensor::<4>::from_data(TensorData::new(column(), dims), device);
+            let map = map.permute([0, 3, 1, 2]);
             let dims = [num_pictures, shape.channels];
             let mut cls = || Tensor::from_data(TensorData::new(column(), dims), device);
             Features { map, cls: shape.cls.then(&mut cls) }
@@ -215,7 +216,10 @@ fn probe(policy: &Policy, frames: &Frames, device: &Device) -> Option<(Header, V
 fn records(features: Vec<Features>, num_pictures: usize) -> Vec<f32> {
     let columns: Vec<Vec<f32>> = features
         .into_iter()
-        .flat_map(|features| [Some(features.map.into_data()), features.cls.map(Tensor::into_data)])
+        .flat_map(|Features { map, cls }| {
+            // Channels last, as the networks here read them.
+            [Some(map.permute([0, 2, 3, 1]).into_data()), cls.map(Tensor::into_data)]
+        })
         .flatten()
         .map(|data| data.iter::<f32>().collect())
         .collect();
@@ -232,7 +236,7 @@ fn records(features: Vec<Features>, num_pictures: usize) -> Vec<f32> {
 /// The file's name: a hash of all that decides what it holds.
 fn name(config: &PolicyConfig, frames: &Frames, probe: &[f32]) -> Result<String, TrainError> {
     let mut hash = Sha256::new();
-    hash.update(b"engraft features 1");
+    hash.update(b"engraft features 2");
     hash.update(frames.dataset().fingerprint()?);
     hash.update(serde_json::to_vec(&config.backbone()).expect("a config is plain data"));
     for value in probe {
