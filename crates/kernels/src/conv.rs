@@ -225,7 +225,7 @@ pub(crate) fn weight_gradient(
     let tasks = pictures.n * bands;
     let parts = threads.min(tasks).max(1);
     // Enough pixels that reading and writing the sums costs little beside them.
-    let step = 64_usize.div_ceil(columns.max(1));
+    let step = 192_usize.div_ceil(columns.max(1));
     let len = outputs * k;
     let mut sums = vec![0.0_f32; parts * len];
     let all = Shared(sums.as_mut_ptr());
