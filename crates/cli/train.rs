@@ -146,10 +146,12 @@ pub(crate) fn minutes(minutes: f64) -> anyhow::Result<Duration> {
     Ok(Duration::from_secs_f64(minutes * 60.0))
 }
 
-/// Opens a run: the folder of a checkpoint, or that of a training run, of which it takes the best.
+/// Opens a run to predict with: the folder of a checkpoint, or that of a training run, of which it
+/// takes the best.
 pub(crate) fn open_run(dir: &Path, device: &Device) -> anyhow::Result<Checkpoint> {
     if !dir.is_dir() {
         bail!("no run there; train one with `engraft train` (path: {})", dir.display());
     }
-    Checkpoint::open(&checkpoint_dir(dir), device).context("cannot open the run")
+    let run = Checkpoint::open(&checkpoint_dir(dir), device).context("cannot open the run")?;
+    Ok(run.to_predict())
 }

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use burn::module::Module;
@@ -298,12 +298,15 @@ fn write_json(
 }
 
 fn read(dir: &Path, file: &'static str) -> Result<Vec<u8>, CheckpointError> {
-    fs::read(dir.join(file)).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => {
-            CheckpointError::NotARun { missing: file, path: dir.to_owned() }
-        }
-        _ => CheckpointError::Io { action: "read", path: dir.join(file), source },
-    })
+    fs::read(dir.join(file)).map_err(not_read(dir, file))
+}
+
+fn not_read(dir: &Path, file: &'static str) -> impl FnOnce(io::Error) -> CheckpointError {
+    let path = dir.to_owned();
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound => CheckpointError::NotARun { missing: file, path },
+        _ => CheckpointError::Io { action: "read", path: path.join(file), source },
+    }
 }
 
 fn from_json<T: DeserializeOwned>(
@@ -319,11 +322,24 @@ fn from_json<T: DeserializeOwned>(
 }
 
 fn hash_file(dir: &Path, file: &'static str) -> Result<String, CheckpointError> {
-    Ok(hex(&Sha256::digest(read(dir, file)?)))
+    let hash = || -> io::Result<_> {
+        let mut hash = Sha256::new();
+        let mut reader = BufReader::with_capacity(1 << 16, fs::File::open(dir.join(file))?);
+        loop {
+            let bytes = reader.fill_buf()?;
+            if bytes.is_empty() {
+                return Ok(hash.finalize());
+            }
+            hash.update(bytes);
+            let len = bytes.len();
+            reader.consume(len);
+        }
+    };
+    Ok(hex(&hash().map_err(not_read(dir, file))?))
 }
 
 /// Makes sure that a file or a folder's list of names survives a power cut.
-fn sync(path: &Path) -> std::io::Result<()> {
+fn sync(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 

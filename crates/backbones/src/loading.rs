@@ -7,8 +7,10 @@ use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, bridge};
 use burn::tensor::{Device, Tensor, TensorData, Tolerance};
 
+use engraft_kernels::fixed::packed;
+
 use crate::parity::made_up;
-use crate::{Architecture, Backbone, NamedTensors};
+use crate::{Architecture, Backbone, Facet, NamedTensors, Tap};
 
 const SMALL: [Architecture; 4] = [
     Architecture::EfficientnetLite0,
@@ -175,6 +177,26 @@ fn every_truncation_is_an_error_not_a_panic() {
     fs::write(&text, "these are not weights").unwrap();
     let error = NamedTensors::read(&text).unwrap_err().to_string();
     assert!(error.starts_with("cannot read weight file: "), "{error}");
+}
+
+#[test]
+fn a_packed_backbone_says_the_same() {
+    let device = Device::flex();
+    for architecture in SMALL {
+        let tensors = made_up(architecture, 0);
+        let backbone = Backbone::from_tensors(architecture, tensors, &device).unwrap().freeze();
+        let mut taps = architecture.default_taps().to_vec();
+        if architecture == Architecture::DinoVits16 {
+            taps.push(Tap::new(Facet::Attn, 2));
+        }
+        let image = Tensor::full([1, 3, 64, 64], 90.0, &device);
+        let say = |backbone: &Backbone| {
+            let features = backbone.frozen_features(image.clone(), &taps);
+            features.into_iter().map(|features| features.map.into_data()).collect::<Vec<_>>()
+        };
+        let expected = say(&backbone);
+        assert_eq!(say(&packed(backbone)), expected, "{architecture}");
+    }
 }
 
 #[test]

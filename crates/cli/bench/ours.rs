@@ -265,7 +265,7 @@ fn observation(case: &Case, device: &Device) -> anyhow::Result<Ready<'static>> {
     let (proprio, actions) = (Stats::identity(PROPRIO_DIM), Stats::identity(ACTION_DIM));
     let transform = Transform::new(contract, proprio, actions)?;
     let config = config(case.network, case.side)?;
-    let run = Checkpoint::new(config, transform, policy, Provenance::default());
+    let run = Checkpoint::new(config, transform, policy, Provenance::default()).to_predict();
     let views = vec![view(case.side, true)?];
     let observation = [Observation { views, proprio: vec![0.5; PROPRIO_DIM] }];
     Ready::timed(params, move || {

@@ -5,6 +5,7 @@
 //! gradients.
 
 use burn::backend::Dispatch;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::activation::{gelu, relu};
@@ -195,6 +196,33 @@ pub fn scale_pictures(rgb: Tensor<4>, depth: Option<Tensor<4>>, scaling: Scaling
             Tensor::cat(vec![colour, depth.clamp(low, high)], 1)
         }
         None => colour,
+    }
+}
+
+/// A module whose weights are not to be learned or saved any more, held once: packed as the
+/// functions here read them, and nowhere else.
+///
+/// Weights of linear layers and of convolutions without groups move; on any device but a `flex` one
+/// without automatic differentiation none do. A tensor of their shape that is not a number stays in
+/// their place, so that nothing else can be computed from it unnoticed.
+pub fn packed<M: Module>(module: M) -> M {
+    module.map(&mut Packer)
+}
+
+struct Packer;
+
+impl ModuleMapper for Packer {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let weight = param.val();
+        // One input channel is a kernel for each channel, which is small and read otherwise.
+        let moves = D == 2 || D == 4 && weight.dims()[1] > 1;
+        if !moves || !is_plain_flex(&weight) {
+            return param;
+        }
+        let one = Tensor::<D>::full([1; D], f32::NAN, &weight.device());
+        let stand_in = one.expand(weight.dims());
+        let packed = Dispatch::pack_away(weight.into_dispatch(), stand_in.into_dispatch());
+        Param::initialized(param.id, Tensor::from_dispatch(packed).set_require_grad(false))
     }
 }
 

@@ -7,7 +7,7 @@ use burn_flex::FlexTensor;
 
 use crate::conv::{self, Ending, Place, Window};
 use crate::fixed::Scaling;
-use crate::panels::{Form, panels};
+use crate::panels::{self, Form, panels};
 use crate::picture::{self, channels_last, dense, with_pictures};
 use crate::product::{Matrix, product};
 use crate::threads::written;
@@ -80,12 +80,12 @@ pub(crate) fn conv(
     add: Option<FlexTensor>,
     spec: Spec,
 ) -> FlexTensor {
-    let (weight, bias, add) = (weight.to_contiguous(), bias.to_contiguous(), add.map(dense));
-    let ([n, channels, height, width], [outputs, expected, ..]) = (dims(x), dims(&weight));
+    let (bias, add) = (bias.to_contiguous(), add.map(dense));
+    let ([n, channels, height, width], [outputs, expected, ..]) = (dims(x), dims(weight));
     assert_eq!(channels, expected, "channels of a convolution's input");
     let window = spec.window([height, width]);
     let [lines, columns] = window.output;
-    let panels = panels(&weight, Form::Convolution, spec.keep);
+    let panels = panels(weight, Form::Convolution, spec.keep);
     let ending = Ending {
         bias: Some(values(&bias)),
         gate: None,
@@ -243,10 +243,10 @@ pub(crate) fn linear(
     add: Option<FlexTensor>,
     activation: Activation,
 ) -> FlexTensor {
-    let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.to_contiguous());
+    let (x, bias) = (x.to_contiguous(), bias.to_contiguous());
     let add = add.map(|add| add.to_contiguous());
     let [m, k]: [usize; 2] = x.layout().shape().dims();
-    let panels = panels(&weight, Form::Product, true);
+    let panels = panels(weight, Form::Product, true);
     assert_eq!(k, panels.k(), "width of a linear layer's input");
     let n = panels.n();
     let ending =
@@ -255,6 +255,14 @@ pub(crate) fn linear(
     // SAFETY: the kernel writes `n` values of every row, and what is added has as many.
     let y = unsafe { written(m * n, |y| product(matrix, &panels, ending, y, n)) };
     tensor(y, &[m, n])
+}
+
+/// Packs `weight`, of a product or a convolution, for as long as `stand_in` lives.
+pub(crate) fn pack_away(weight: &FlexTensor, stand_in: FlexTensor) -> FlexTensor {
+    let dims = weight.layout().shape().num_dims();
+    let form = if dims == 2 { Form::Product } else { Form::Convolution };
+    panels::pack_away(weight, &stand_in, form);
+    stand_in
 }
 
 /// A few rows `[m, k]` times `[k, n]`.

@@ -40,6 +40,8 @@ pub(crate) trait Fused: burn::backend::Backend {
         activation: Activation,
     ) -> FloatTensor<Self>;
 
+    fn pack_away(weight: FloatTensor<Self>, stand_in: FloatTensor<Self>) -> FloatTensor<Self>;
+
     fn few_rows(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -104,6 +106,10 @@ impl Fused for Flex {
         activation: Activation,
     ) -> FlexTensor {
         flex::linear(&x, &weight, &bias, None, activation)
+    }
+
+    fn pack_away(weight: FlexTensor, stand_in: FlexTensor) -> FlexTensor {
+        flex::pack_away(&weight, stand_in)
     }
 
     fn few_rows(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use burn::tensor::Bytes;
 use burn_flex::FlexTensor;
@@ -150,23 +150,53 @@ type Key = (usize, Vec<usize>, Form);
 
 static KEPT: LazyLock<Mutex<HashMap<Key, Kept>>> = LazyLock::new(Mutex::default);
 
-/// The panels of a contiguous tensor. With `keep` they are packed once and live as long as it.
+/// The panels of a tensor. With `keep` they are packed once and live as long as it.
 pub(crate) fn panels(weight: &FlexTensor, form: Form, keep: bool) -> Arc<Panels> {
-    let shape = weight.layout().shape().to_vec();
-    if !keep {
-        return Arc::new(form.pack(weight.storage(), &shape));
+    if keep && is_stand_in(weight) {
+        return find(&key(weight, form)).expect("panels live as long as what stands in for them");
     }
-    let source = weight.data_arc();
-    let key = (Arc::as_ptr(&source).addr(), shape, form);
-    let lock = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(kept) = lock().get(&key)
-        && kept.source.strong_count() > 0
-    {
-        return kept.panels.clone();
+    let weight = weight.to_contiguous();
+    let key = key(&weight, form);
+    if let Some(panels) = keep.then(|| find(&key)).flatten() {
+        return panels;
     }
     let panels = Arc::new(form.pack(weight.storage(), &key.1));
-    let mut kept = lock();
-    kept.retain(|_, kept| kept.source.strong_count() > 0);
-    kept.insert(key, Kept { source: Arc::downgrade(&source), panels: panels.clone() });
+    if keep {
+        keep_for(&weight, key, panels.clone());
+    }
     panels
+}
+
+/// Packs `weight` for as long as `stand_in` lives: one value, expanded to its shape.
+pub(crate) fn pack_away(weight: &FlexTensor, stand_in: &FlexTensor, form: Form) {
+    assert!(is_stand_in(stand_in), "one value in the place of all");
+    let panels = form.pack(weight.to_contiguous().storage(), weight.layout().shape());
+    keep_for(stand_in, key(stand_in, form), Arc::new(panels));
+}
+
+/// Whether a tensor is one value in the place of many.
+fn is_stand_in(weight: &FlexTensor) -> bool {
+    let layout = weight.layout();
+    let mut axes = layout.shape().iter().zip(layout.strides());
+    layout.num_elements() > 1 && axes.all(|(&size, &stride)| size == 1 || stride == 0)
+}
+
+fn key(weight: &FlexTensor, form: Form) -> Key {
+    (Arc::as_ptr(&weight.data_arc()).addr(), weight.layout().shape().to_vec(), form)
+}
+
+fn kept() -> MutexGuard<'static, HashMap<Key, Kept>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find(key: &Key) -> Option<Arc<Panels>> {
+    let kept = kept();
+    let found = kept.get(key).filter(|found| found.source.strong_count() > 0)?;
+    Some(found.panels.clone())
+}
+
+fn keep_for(weight: &FlexTensor, key: Key, panels: Arc<Panels>) {
+    let mut kept = kept();
+    kept.retain(|_, kept| kept.source.strong_count() > 0);
+    kept.insert(key, Kept { source: Arc::downgrade(&weight.data_arc()), panels });
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{LayerNormConfig, LinearConfig};
 use burn::tensor::{Distribution, Int, TensorData, Tolerance};
@@ -417,6 +418,27 @@ fn packed_weights_follow_the_weights() {
         assert_eq!(found, conv2d(&conv, x.clone()).into_data());
         conv.weight = conv.weight.map(|weight| weight * 0.5 + 0.1);
     }
+}
+
+#[test]
+fn packed_layers_say_the_same_and_nothing_without_their_weights() {
+    let device = Device::flex();
+    let _alone = alone(&device);
+    let conv = Conv2dConfig::new([3, 40], [3, 3]).init(&device);
+    let layer = LinearConfig::new(30, 50).init(&device);
+    let (x, rows) = (random([1, 3, 8, 8], &device), random([1, 1, 4, 30], &device).squeeze_dim(0));
+    let say = |conv: &Conv2d, layer: &Linear| {
+        let pixels = fixed::conv2d(conv, x.clone(), Activation::Relu);
+        [pixels.into_data(), fixed::linear(layer, rows.clone(), Activation::Gelu).into_data()]
+    };
+    let expected = say(&conv, &layer);
+    let ids = [conv.weight.id, layer.weight.id];
+    let (conv, layer) = fixed::packed((conv, layer));
+    assert_eq!(say(&conv, &layer), expected);
+    assert_eq!(say(&conv.clone().freeze(), &layer.clone().freeze()), expected);
+    assert_eq!([conv.weight.id, layer.weight.id], ids);
+    assert!(conv.forward(x.clone()).is_nan().any().into_scalar::<bool>());
+    assert!(layer.forward(rows.clone()).is_nan().any().into_scalar::<bool>());
 }
 
 #[test]
