@@ -92,9 +92,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let (quick, device) = (args.quick, DeviceName::Cpu.open()?);
     let settings = Settings { threads, quick, scratch: Rc::new(files::Scratch::new()?) };
-    // As `engraft train` does, and a server does not.
-    if args.child.as_ref().is_none_or(|name| !name.starts_with("memory-server")) {
-        engraft_kernels::keep_freed_memory();
+    if args.child.as_ref().is_some_and(|name| name.starts_with("memory-server")) {
+        engraft_kernels::use_small_pages(); // as `engraft serve` does
+    } else {
+        engraft_kernels::keep_freed_memory(); // as `engraft train` does
     }
     if let Some(name) = &args.child {
         memory::child(name, &settings, &device)?;

@@ -101,6 +101,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
     let device = args.device.open()?;
+    engraft_kernels::use_small_pages();
     let run = open_run(&args.run, &device)?;
     let contract = Predictor::contract(&run);
     let keys = match &args.modality {
@@ -134,6 +135,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         });
     }
     let promised = promise(args, server.warm_up())?;
+    // What opening the run took is handed back by now; what an answer takes need not be every time.
+    engraft_kernels::keep_freed_memory();
     say(format_args!("serving {} on {}", args.run.display(), server.endpoint()))?;
     if args.json {
         let (model, contract) = (server.model(), serde_json::to_string(&contract)?);

@@ -60,7 +60,7 @@ use flex::{Padding, Spec};
 use fused::Fused;
 use learned::Learned;
 pub use math::Activation;
-pub use memory::keep_freed_memory;
+pub use memory::{keep_freed_memory, use_small_pages};
 
 /// `conv.forward(x)`.
 ///
