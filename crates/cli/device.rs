@@ -1,8 +1,9 @@
-//! `--device`: the only place where a name becomes a device.
+//! `--device` and `--devices`: the only place where a name becomes a device.
 
 use std::fmt;
 use std::str::FromStr;
 
+use anyhow::bail;
 use burn::tensor::Device;
 
 /// Where tensors live, as written on the command line.
@@ -59,6 +60,25 @@ impl DeviceName {
     }
 }
 
+/// Names as they are written: `cuda:0, cuda:1`.
+pub(crate) fn list(names: &[DeviceName]) -> String {
+    names.iter().map(DeviceName::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The devices of `--devices`, each GPU once. The processor may stand there more than once, which
+/// is good for trying things out.
+pub(crate) fn open_all(names: &[DeviceName]) -> anyhow::Result<Vec<Device>> {
+    if names.len() > 1 && names.contains(&DeviceName::Wgpu(None)) {
+        bail!("--devices: expected an index of each GPU, as in wgpu:0,wgpu:1, found wgpu");
+    }
+    for (i, name) in names.iter().enumerate() {
+        if *name != DeviceName::Cpu && names[..i].contains(name) {
+            bail!("--devices: expected each GPU once, found {name} twice");
+        }
+    }
+    names.iter().map(|name| name.open()).collect()
+}
+
 #[cfg(feature = "cpu")]
 #[allow(clippy::unnecessary_wraps)] // The twin below fails.
 fn cpu() -> anyhow::Result<Device> {
@@ -95,7 +115,7 @@ fn cuda(_index: usize) -> anyhow::Result<Device> {
 
 #[cfg(not(all(feature = "cpu", feature = "wgpu", feature = "cuda")))]
 fn not_built(feature: &str) -> anyhow::Result<Device> {
-    anyhow::bail!(
+    bail!(
         "this engraft was built without the `{feature}` backend; \
          build it with `cargo build --release --features {feature}`"
     )
@@ -119,5 +139,15 @@ mod tests {
         assert_eq!(error, "expected cpu, wgpu[:INDEX] or cuda[:INDEX], found \"gpu\"");
         assert!("cuda:x".parse::<DeviceName>().is_err());
         assert!("cpu:1".parse::<DeviceName>().is_err());
+    }
+
+    #[test]
+    fn a_gpu_cannot_share_work_with_itself() {
+        let error = |names: &[DeviceName]| open_all(names).unwrap_err().to_string();
+        let twice = error(&[DeviceName::Cuda(1), DeviceName::Cpu, DeviceName::Cuda(1)]);
+        assert_eq!(twice, "--devices: expected each GPU once, found cuda:1 twice");
+        let vague = error(&[DeviceName::Wgpu(Some(0)), DeviceName::Wgpu(None)]);
+        assert!(vague.contains("wgpu:0,wgpu:1"), "{vague}");
+        assert_eq!(list(&[DeviceName::Cpu, DeviceName::Cuda(1)]), "cpu, cuda:1");
     }
 }
