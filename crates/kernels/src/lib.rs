@@ -35,6 +35,7 @@ mod depthwise;
 pub mod fixed;
 mod flex;
 mod fused;
+mod interpolate;
 mod lanes;
 mod learned;
 mod math;
@@ -191,6 +192,9 @@ pub fn resize(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     }
     if is_flex(&x) {
         return Tensor::from_dispatch(Dispatch::bilinear(x.into_dispatch(), size));
+    }
+    if x.is_autodiff() {
+        return interpolate::by_products(x, size);
     }
     let options = InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false);
     burn::tensor::module::interpolate(x, options.with_output_size(size))
