@@ -12,7 +12,7 @@ pub(crate) enum DeviceName {
     /// The processor.
     #[default]
     Cpu,
-    /// A GPU through wgpu; without an index, the one that the driver prefers.
+    /// A GPU through wgpu, discrete ones first; without an index, the one that the driver prefers.
     Wgpu(Option<usize>),
     /// An NVIDIA GPU.
     Cuda(usize),
@@ -91,10 +91,22 @@ fn cpu() -> anyhow::Result<Device> {
 }
 
 #[cfg(feature = "wgpu")]
-#[allow(clippy::unnecessary_wraps)] // The twin below fails.
 fn wgpu(index: Option<usize>) -> anyhow::Result<Device> {
-    use burn::tensor::DeviceKind;
-    Ok(Device::wgpu(index.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu)))
+    use burn::tensor::{DeviceKind, DeviceType};
+    let mut found = Device::enumerate(DeviceType::Wgpu).into_vec();
+    // Whatever order the driver lists them in, the fastest kind comes first.
+    let kinds = [DeviceKind::DiscreteGpu, DeviceKind::IntegratedGpu, DeviceKind::VirtualGpu];
+    let kinds = kinds.iter().flat_map(|kind| (0..found.len()).map(kind)).map(Device::wgpu);
+    let order: Vec<Device> = kinds.collect();
+    found.sort_by_key(|device| order.iter().position(|one| one == device).unwrap_or(usize::MAX));
+    let driver = "a driver for Vulkan, Metal or DirectX 12";
+    let first = pick("wgpu", index.unwrap_or(0), &found, driver)?;
+    if first == Device::wgpu(DeviceKind::Cpu) {
+        crate::progress::note("wgpu: a software driver, which computes on the CPU: cpu is faster");
+    } else if index.is_none() {
+        return Ok(Device::wgpu(DeviceKind::DefaultDevice));
+    }
+    Ok(first)
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -103,14 +115,27 @@ fn wgpu(_index: Option<usize>) -> anyhow::Result<Device> {
 }
 
 #[cfg(feature = "cuda")]
-#[allow(clippy::unnecessary_wraps)] // The twin below fails.
 fn cuda(index: usize) -> anyhow::Result<Device> {
-    Ok(Device::cuda(index))
+    let found = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
+    pick("cuda", index, &found, "an NVIDIA GPU and its driver")
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(_index: usize) -> anyhow::Result<Device> {
     not_built("cuda")
+}
+
+/// One of the devices that this machine has, which `needs` says how to get.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn pick(kind: &str, index: usize, found: &[Device], needs: &str) -> anyhow::Result<Device> {
+    match found.get(index) {
+        Some(device) => Ok(device.clone()),
+        None if found.is_empty() => bail!("no device {kind}: it needs {needs}"),
+        None => bail!(
+            "no device {kind}:{index}: expected 0 to {}, of those that this machine has",
+            found.len() - 1
+        ),
+    }
 }
 
 #[cfg(not(all(feature = "cpu", feature = "wgpu", feature = "cuda")))]

@@ -251,9 +251,13 @@ fn bias(conv: &Conv2d, device: &Device) -> Tensor<1> {
     }
 }
 
+/// Whether tensors of `device` run on this crate's kernels.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex() || *device == Device::flex().autodiff()
+}
+
 fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {
-    let device = x.device();
-    x.dtype() == DType::F32 && (device == Device::flex() || device == Device::flex().autodiff())
+    x.dtype() == DType::F32 && is_cpu(&x.device())
 }
 
 /// Whether `flex` runs it without automatic differentiation.

@@ -103,7 +103,9 @@ impl Helper {
 
     fn begin(&self, task: Task) {
         // A thread that has ended says so where its answer is missing.
-        let _ = self.tasks.as_ref().map(|tasks| tasks.send(task));
+        if let Some(tasks) = &self.tasks {
+            let _ = tasks.send(task);
+        }
     }
 
     fn finish(&self) -> Output {
