@@ -87,6 +87,28 @@ fn a_backend_that_is_not_built_in_is_named() {
 }
 
 #[test]
+fn devices_that_cannot_share_a_run_are_named() {
+    let lab = Lab::new();
+    lab.record(1);
+    lab.write("recipe.toml", RECIPE);
+    let train = "train recipe.toml --data data --out run";
+    let error = lab.fail(&format!("{train} --devices cuda:0,cuda:0"));
+    assert!(error.contains("expected each GPU once, found cuda:0 twice"), "{error}");
+    let refused = |words: &str| {
+        let output = lab.command(&format!("{train} {words}")).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = refused("--devices cpu,gpu");
+    assert!(error.contains("expected cpu, wgpu[:INDEX] or cuda[:INDEX], found \"gpu\""), "{error}");
+    let error = refused("--devices= ");
+    assert!(error.contains("found \"\""), "{error}");
+    let error = refused("--device cpu --devices cpu,cpu");
+    assert!(error.contains("cannot be used with"), "{error}");
+    assert!(!lab.path().join("run").exists());
+}
+
+#[test]
 fn an_episode_or_step_that_is_not_there_says_which_there_are() {
     let lab = Lab::new();
     lab.record(2);

@@ -57,6 +57,22 @@ fn a_killed_run_resumes_to_the_same_weights_bit_for_bit() {
 }
 
 #[test]
+fn two_devices_come_to_what_one_comes_to() {
+    let lab = Lab::new();
+    lab.record(3);
+    lab.write("recipe.toml", RECIPE);
+    let train = |words: &str| {
+        let said = lab.succeed(&format!("train recipe.toml --data data --plain {words}"));
+        let (_, said) = said.split_once(" s on ").unwrap();
+        said.split_once(", best validation ").map(|(on, loss)| (on.into(), loss.into())).unwrap()
+    };
+    let (on, loss): (String, String) = train("--out one --steps 30");
+    let (on_two, loss_two) = train("--out two --steps 30 --devices cpu,cpu");
+    assert_eq!((on.as_str(), on_two.as_str()), ("cpu", "cpu, cpu"));
+    assert_eq!(loss, loss_two);
+}
+
+#[test]
 fn demonstrations_become_an_arm_that_moves() {
     let lab = Lab::new();
     lab.record(4);

@@ -6,6 +6,8 @@
 mod cli;
 mod data;
 mod end_to_end;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod gpu;
 mod readme;
 mod support;
 mod tidy;

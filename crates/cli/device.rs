@@ -1,8 +1,9 @@
-//! `--device`: the only place where a name becomes a device.
+//! `--device` and `--devices`: the only place where a name becomes a device.
 
 use std::fmt;
 use std::str::FromStr;
 
+use anyhow::bail;
 use burn::tensor::Device;
 
 /// Where tensors live, as written on the command line.
@@ -11,7 +12,7 @@ pub(crate) enum DeviceName {
     /// The processor.
     #[default]
     Cpu,
-    /// A GPU through wgpu; without an index, the one that the driver prefers.
+    /// A GPU through wgpu, discrete ones first; without an index, the one that the driver prefers.
     Wgpu(Option<usize>),
     /// An NVIDIA GPU.
     Cuda(usize),
@@ -59,6 +60,25 @@ impl DeviceName {
     }
 }
 
+/// Names as they are written: `cuda:0, cuda:1`.
+pub(crate) fn list(names: &[DeviceName]) -> String {
+    names.iter().map(DeviceName::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The devices of `--devices`, each GPU once. The processor may stand there more than once, which
+/// is good for trying things out.
+pub(crate) fn open_all(names: &[DeviceName]) -> anyhow::Result<Vec<Device>> {
+    if names.len() > 1 && names.contains(&DeviceName::Wgpu(None)) {
+        bail!("--devices: expected an index of each GPU, as in wgpu:0,wgpu:1, found wgpu");
+    }
+    for (i, name) in names.iter().enumerate() {
+        if *name != DeviceName::Cpu && names[..i].contains(name) {
+            bail!("--devices: expected each GPU once, found {name} twice");
+        }
+    }
+    names.iter().map(|name| name.open()).collect()
+}
+
 #[cfg(feature = "cpu")]
 #[allow(clippy::unnecessary_wraps)] // The twin below fails.
 fn cpu() -> anyhow::Result<Device> {
@@ -71,10 +91,22 @@ fn cpu() -> anyhow::Result<Device> {
 }
 
 #[cfg(feature = "wgpu")]
-#[allow(clippy::unnecessary_wraps)] // The twin below fails.
 fn wgpu(index: Option<usize>) -> anyhow::Result<Device> {
-    use burn::tensor::DeviceKind;
-    Ok(Device::wgpu(index.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu)))
+    use burn::tensor::{DeviceKind, DeviceType};
+    let mut found = Device::enumerate(DeviceType::Wgpu).into_vec();
+    // Whatever order the driver lists them in, the fastest kind comes first.
+    let kinds = [DeviceKind::DiscreteGpu, DeviceKind::IntegratedGpu, DeviceKind::VirtualGpu];
+    let kinds = kinds.iter().flat_map(|kind| (0..found.len()).map(kind)).map(Device::wgpu);
+    let order: Vec<Device> = kinds.collect();
+    found.sort_by_key(|device| order.iter().position(|one| one == device).unwrap_or(usize::MAX));
+    let driver = "a driver for Vulkan, Metal or DirectX 12";
+    let first = pick("wgpu", index.unwrap_or(0), &found, driver)?;
+    if first == Device::wgpu(DeviceKind::Cpu) {
+        crate::progress::note("wgpu: a software driver, which computes on the CPU: cpu is faster");
+    } else if index.is_none() {
+        return Ok(Device::wgpu(DeviceKind::DefaultDevice));
+    }
+    Ok(first)
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -83,9 +115,9 @@ fn wgpu(_index: Option<usize>) -> anyhow::Result<Device> {
 }
 
 #[cfg(feature = "cuda")]
-#[allow(clippy::unnecessary_wraps)] // The twin below fails.
 fn cuda(index: usize) -> anyhow::Result<Device> {
-    Ok(Device::cuda(index))
+    let found = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
+    pick("cuda", index, &found, "an NVIDIA GPU and its driver")
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -93,9 +125,22 @@ fn cuda(_index: usize) -> anyhow::Result<Device> {
     not_built("cuda")
 }
 
+/// One of the devices that this machine has, which `needs` says how to get.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn pick(kind: &str, index: usize, found: &[Device], needs: &str) -> anyhow::Result<Device> {
+    match found.get(index) {
+        Some(device) => Ok(device.clone()),
+        None if found.is_empty() => bail!("no device {kind}: it needs {needs}"),
+        None => bail!(
+            "no device {kind}:{index}: expected 0 to {}, of those that this machine has",
+            found.len() - 1
+        ),
+    }
+}
+
 #[cfg(not(all(feature = "cpu", feature = "wgpu", feature = "cuda")))]
 fn not_built(feature: &str) -> anyhow::Result<Device> {
-    anyhow::bail!(
+    bail!(
         "this engraft was built without the `{feature}` backend; \
          build it with `cargo build --release --features {feature}`"
     )
@@ -119,5 +164,15 @@ mod tests {
         assert_eq!(error, "expected cpu, wgpu[:INDEX] or cuda[:INDEX], found \"gpu\"");
         assert!("cuda:x".parse::<DeviceName>().is_err());
         assert!("cpu:1".parse::<DeviceName>().is_err());
+    }
+
+    #[test]
+    fn a_gpu_cannot_share_work_with_itself() {
+        let error = |names: &[DeviceName]| open_all(names).unwrap_err().to_string();
+        let twice = error(&[DeviceName::Cuda(1), DeviceName::Cpu, DeviceName::Cuda(1)]);
+        assert_eq!(twice, "--devices: expected each GPU once, found cuda:1 twice");
+        let vague = error(&[DeviceName::Wgpu(Some(0)), DeviceName::Wgpu(None)]);
+        assert!(vague.contains("wgpu:0,wgpu:1"), "{vague}");
+        assert_eq!(list(&[DeviceName::Cpu, DeviceName::Cuda(1)]), "cpu, cuda:1");
     }
 }

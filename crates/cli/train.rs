@@ -13,7 +13,7 @@ use engraft_datasets::Dataset;
 use engraft_policies::Checkpoint;
 use engraft_train::{Ending, FeatureCache, Options, PictureCache, Recipe, checkpoint_dir, train};
 
-use crate::device::DeviceName;
+use crate::device::{self, DeviceName};
 use crate::mapping::{MappingArgs, open_dataset};
 use crate::progress::{interrupt_flag, note, say};
 
@@ -61,6 +61,10 @@ pub(crate) struct Args {
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
+    /// Devices that share each step, such as cuda:0,cuda:1. A batch keeps its size and is cut
+    /// into as many parts; the first device also validates.
+    #[arg(long, value_name = "DEVICE,..", value_delimiter = ',', conflicts_with = "device")]
+    devices: Vec<DeviceName>,
     #[command(flatten)]
     columns: MappingArgs,
 }
@@ -97,7 +101,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         Cache::None => PictureCache::None,
     };
+    let names = if args.devices.is_empty() { vec![args.device] } else { args.devices.clone() };
+    let mut devices = device::open_all(&names)?;
+    let device = devices.remove(0);
     let options = Options {
+        more_devices: devices,
         pictures,
         resume: args.resume,
         interrupt: interrupt_flag()?,
@@ -107,17 +115,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         time_limit: args.minutes.map(minutes).transpose()?,
         ..Options::default()
     };
-    let device = args.device.open()?;
     let summary = train(&recipe, dataset, &args.out, &device, options)?;
     let loss = match summary.best {
         Some((loss, step)) => format!("best validation loss {loss:.4} at step {step}"),
         None => format!("train loss {:.4}", summary.train_loss),
     };
     say(format_args!(
-        "{}: {} steps in {:.0} s, {loss}",
+        "{}: {} steps in {:.0} s on {}, {loss}",
         args.out.display(),
         summary.step,
-        summary.elapsed_secs
+        summary.elapsed_secs,
+        device::list(&names)
     ))?;
     note(format_args!(
         "{:.0} images/s, {:.1} % of the time waiting for data",

@@ -6,7 +6,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use engraft_core::{ActionChunk, Observation, Stats};
 
-use crate::{Contract, PolicyInput};
+use crate::{Contract, Pixels, PolicyInput};
 
 /// Scales what goes into a policy and what comes out.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,8 +131,7 @@ impl Transform {
         let [height, width] = self.contract.picture();
         let (pixels, views) = (height * width, spec.num_views());
         let pictures = stacks.len() * num_frames * views;
-        let mut rgb = vec![0.0; pictures * 3 * pixels];
-        let mut planes = rgb.chunks_exact_mut(3 * pixels);
+        let mut rgb = Pixels::new(pictures, [height, width], device);
         let mut depth = Vec::with_capacity(if *use_depth { pictures * pixels } else { 0 });
         let mut proprio = Vec::with_capacity(stacks.len() * num_frames * spec.proprio_dim());
         for stack in stacks {
@@ -149,8 +148,7 @@ impl Transform {
                     if found != (width, height) {
                         return Err(picture_size("pictures", found));
                     }
-                    let planes = planes.next().expect("room for each view of each frame");
-                    view.rgb.write_planes(planes);
+                    rgb.push(&view.rgb);
                     if !use_depth {
                         continue;
                     }
@@ -168,13 +166,11 @@ impl Transform {
             }
         }
         let shape = |channels| [stacks.len(), *num_frames, views, channels, height, width];
-        let tensor = |values, channels| {
-            Tensor::<6>::from_data(TensorData::new(values, shape(channels)), device)
-        };
-        let depth = use_depth.then(|| tensor(depth, 1));
+        let rgb = rgb.into_tensor(device).reshape(shape(3));
+        let depth = use_depth.then(|| Tensor::from_data(TensorData::new(depth, shape(1)), device));
         let proprio_shape = [stacks.len(), *num_frames, spec.proprio_dim()];
         let proprio = Tensor::from_data(TensorData::new(proprio, proprio_shape), device);
-        Ok(PolicyInput { rgb: tensor(rgb, 3), depth, proprio, features: None })
+        Ok(PolicyInput { rgb, depth, proprio, features: None })
     }
 
     /// Proprio of one observation as the policy sees it.

@@ -36,6 +36,7 @@ mod few;
 pub mod fixed;
 mod flex;
 mod fused;
+mod interpolate;
 mod lanes;
 mod learned;
 mod math;
@@ -212,6 +213,9 @@ pub fn resize(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
     if is_flex(&x) {
         return Tensor::from_dispatch(Dispatch::bilinear(x.into_dispatch(), size));
     }
+    if x.is_autodiff() {
+        return interpolate::by_products(x, size);
+    }
     let options = InterpolateOptions::new(InterpolateMode::Bilinear).with_align_corners(false);
     burn::tensor::module::interpolate(x, options.with_output_size(size))
 }
@@ -267,9 +271,13 @@ fn bias(conv: &Conv2d, device: &Device) -> Tensor<1> {
     }
 }
 
+/// Whether tensors of `device` run on this crate's kernels.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex() || *device == Device::flex().autodiff()
+}
+
 fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {
-    let device = x.device();
-    x.dtype() == DType::F32 && (device == Device::flex() || device == Device::flex().autodiff())
+    x.dtype() == DType::F32 && is_cpu(&x.device())
 }
 
 /// Whether `flex` runs it without automatic differentiation.

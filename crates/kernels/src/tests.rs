@@ -312,6 +312,26 @@ fn pooling_resizing_and_joining_and_their_gradients_are_burns() {
     });
 }
 
+#[test]
+fn resizing_by_products_is_burns() {
+    let device = Device::flex().autodiff();
+    let _alone = alone(&device);
+    for size in [[5, 4], [21, 30], [11, 3], [1, 1]] {
+        let x = random([2, 3, 11, 9], &device);
+        let both = [true, false].map(|own| {
+            let x = x.clone().detach().require_grad();
+            let y = match own {
+                true => interpolate::by_products(x.clone(), size),
+                false => resized(x.clone(), size, false),
+            };
+            let grads = loss(&y).backward();
+            [y.into_data(), x.grad(&grads).unwrap().into_data()]
+        });
+        assert_close(&both[0][0], &both[1][0], &format!("to {size:?}"));
+        assert_close(&both[0][1], &both[1][1], &format!("gradient of {size:?}"));
+    }
+}
+
 fn resized(x: Tensor<4>, size: [usize; 2], own: bool) -> Tensor<4> {
     if own {
         return resize(x, size);

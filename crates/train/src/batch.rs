@@ -14,7 +14,7 @@ use crate::frames::Frames;
 use crate::order::Place;
 use crate::{AugmentConfig, PastEndTarget, Recipe, TrainError};
 
-/// What one forward and backward pass learns from.
+/// What one forward and backward pass on one device learns from: a batch, or a part of one.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) input: PolicyInput,
@@ -24,6 +24,8 @@ pub(crate) struct Batch {
     pub(crate) targets: Tensor<3>,
     /// 1 where a target counts and 0 elsewhere, `[batch, horizon, 1]`; all count if `None`.
     pub(crate) mask: Option<Tensor<3>>,
+    /// Numbers of `targets` that count, in all parts of the batch together.
+    pub(crate) num_counted: usize,
     /// Samples.
     pub(crate) num_samples: usize,
     /// Pictures, of all frames and views.
@@ -138,12 +140,30 @@ impl Data {
         self.augment.as_ref().is_none_or(|augment| augment.backbone_sees == BackboneSees::Clean)
     }
 
-    /// The batch of these places of the row of samples, augmented.
-    pub(crate) fn train_batch(
+    /// The batch of these places of the row of samples, augmented, in a part for each device.
+    ///
+    /// The parts are as even as they can be, the first ones larger. Where there are fewer samples
+    /// than devices, the last devices get no part.
+    pub(crate) fn train_parts(
         &self,
         places: &[Place],
-        device: &Device,
-    ) -> Result<Batch, TrainError> {
+        devices: &[Device],
+    ) -> Result<Vec<Batch>, TrainError> {
+        let mut rest = places;
+        let mut parts = Vec::with_capacity(devices.len());
+        for (i, device) in devices.iter().enumerate().take(places.len()) {
+            let (part, after) = rest.split_at(rest.len().div_ceil(devices.len() - i));
+            parts.push(self.train_batch(part, device)?);
+            rest = after;
+        }
+        let num_counted = parts.iter().map(|part| part.num_counted).sum();
+        for part in &mut parts {
+            part.num_counted = num_counted;
+        }
+        Ok(parts)
+    }
+
+    fn train_batch(&self, places: &[Place], device: &Device) -> Result<Batch, TrainError> {
         let steps: Vec<_> = places.iter().map(|place| self.train[place.sample]).collect();
         let mut samples = self.samples(&steps)?;
         let clean = self.clean_beside_augmented().then(|| images(views(&samples), device));
@@ -202,11 +222,15 @@ impl Data {
             .collect();
         let targets = self.transform.targets(&chunks, device)?;
         let mask = (self.past_end == PastEndTarget::Mask).then(|| {
-            let mask: Vec<f32> = samples
-                .iter()
-                .flat_map(|sample| &sample.mask)
-                .map(|&inside| f32::from(u8::from(inside)))
-                .collect();
+            let mask = samples.iter().flat_map(|sample| &sample.mask);
+            mask.map(|&inside| f32::from(u8::from(inside))).collect::<Vec<_>>()
+        });
+        let steps_counted = match &mask {
+            Some(mask) => mask.iter().filter(|&&inside| inside > 0.0).count(),
+            None => samples.len() * self.horizon,
+        };
+        let num_counted = steps_counted * self.transform.contract().spec.action_dim();
+        let mask = mask.map(|mask| {
             Tensor::from_data(TensorData::new(mask, [samples.len(), self.horizon, 1]), device)
         });
         let num_views = self.transform.contract().spec.num_views();
@@ -215,6 +239,7 @@ impl Data {
             clean,
             targets,
             mask,
+            num_counted,
             num_samples: samples.len(),
             num_images: samples.len() * self.num_frames * num_views,
         })

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use engraft_core::{View, hex};
 use engraft_datasets::Episode;
-use engraft_policies::{Features, Policy, PolicyConfig};
+use engraft_policies::{Features, Pixels, Policy, PolicyConfig};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
@@ -315,14 +315,12 @@ fn make(
 /// When they differ in size.
 pub(crate) fn images<'a>(views: impl Iterator<Item = &'a View>, device: &Device) -> Tensor<4> {
     let views: Vec<_> = views.collect();
-    let (height, width) = views.first().map_or((0, 0), |v| (v.rgb.height(), v.rgb.width()));
-    let len = 3 * height * width;
-    let mut values = vec![0.0; views.len() * len];
-    values.par_chunks_mut(len.max(1)).zip(&views).for_each(|(values, view)| {
-        assert_eq!((view.rgb.height(), view.rgb.width()), (height, width), "pictures of one size");
-        view.rgb.write_planes(values);
-    });
-    Tensor::from_data(TensorData::new(values, [views.len(), 3, height, width]), device)
+    let size = views.first().map_or([0, 0], |view| [view.rgb.height(), view.rgb.width()]);
+    let mut pixels = Pixels::new(views.len(), size, device);
+    for view in views {
+        pixels.push(&view.rgb);
+    }
+    pixels.into_tensor(device)
 }
 
 pub(crate) fn megabytes(num_bytes: u64) -> String {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{ExecutionError, Tensor, TensorReadError};
+use burn::tensor::{Device, ExecutionError, Tensor, TensorReadError};
 use burn::train::metric::state::{FormatOptions, NumericMetricState};
 use burn::train::metric::{
     Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
@@ -17,6 +17,7 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use engraft_policies::Policy;
 
 use crate::batch::Batch;
+use crate::helpers::Helpers;
 use crate::optimize::{clip, ema_decay, ema_update, global_norm};
 use crate::recipe::Clipped;
 use crate::{Loss, Recipe};
@@ -34,8 +35,8 @@ pub(crate) struct Imitation {
 /// What a step does besides forward, backward and Burn's optimizer.
 #[derive(Debug)]
 struct Hooks {
-    loss: Loss,
-    accumulate: usize,
+    objective: Objective,
+    helpers: Helpers,
     clip: Option<(f32, Clipped)>,
     ema: Option<f32>,
     /// Optimizer steps done.
@@ -45,12 +46,13 @@ struct Hooks {
 }
 
 impl Imitation {
-    /// `policy` lies on an autodiff device.
-    pub(crate) fn new(policy: Policy, recipe: &Recipe) -> Self {
+    /// `policy` lies on the first of `devices`, which share its steps; all have autodiff.
+    pub(crate) fn new(policy: Policy, recipe: &Recipe, devices: &[Device]) -> Self {
         let average = recipe.ema.map(|_| policy.valid());
+        let objective = Objective { loss: recipe.loss, accumulate: recipe.accumulate };
         let hooks = Hooks {
-            loss: recipe.loss,
-            accumulate: recipe.accumulate,
+            objective,
+            helpers: Helpers::new(devices, objective),
             clip: recipe.clip.map(|clip| (clip.norm, clip.of)),
             ema: recipe.ema.map(|ema| ema.decay),
             step: AtomicU64::new(0),
@@ -74,22 +76,43 @@ impl Imitation {
     pub(crate) fn product(&self) -> Policy {
         self.average.clone().unwrap_or_else(|| self.policy.valid())
     }
+}
 
-    fn loss(&self, policy: &Policy, mut batch: Batch) -> Tensor<1> {
+/// What is made small, and by how many passes in turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Objective {
+    loss: Loss,
+    accumulate: usize,
+}
+
+impl Objective {
+    /// The loss of a part of a batch: its share of the mean over the whole batch.
+    fn loss(self, policy: &Policy, mut batch: Batch) -> Tensor<1> {
         if let Some(clean) = batch.clean.take()
             && batch.input.features.is_none()
         {
             batch.input.features = policy.frozen_features(clean);
         }
         let error = policy.forward(batch.input) - batch.targets;
-        let error = match self.hooks.loss {
+        let error = match self.loss {
             Loss::Mse => error.square(),
             Loss::L1 => error.abs(),
         };
-        let Some(mask) = batch.mask else { return error.mean() };
-        let action_dim = error.dims()[2];
-        let count = mask.clone().sum().mul_scalar(action_dim as f32);
-        (error * mask).sum() / count
+        let error = match batch.mask {
+            Some(mask) => error * mask,
+            None => error,
+        };
+        error.sum() / batch.num_counted as f32
+    }
+
+    /// Forward and backward. The gradients of all parts of a step add up to those of its mean.
+    pub(crate) fn pass(self, policy: &Policy, batch: Batch) -> TrainOutput<StepOutput> {
+        let (samples, images) = (batch.num_samples, batch.num_images);
+        let loss = self.loss(policy, batch);
+        let value = loss.clone().inner();
+        let grads = (loss / self.accumulate as f32).backward();
+        let grads = GradientsParams::from_grads(grads, policy);
+        TrainOutput { grads, item: StepOutput::new(value, samples, images) }
     }
 }
 
@@ -121,17 +144,12 @@ impl StepOutput {
 }
 
 impl TrainStep for Imitation {
-    type Input = Batch;
+    /// The parts of a batch, one for each device, this model's first.
+    type Input = Vec<Batch>;
     type Output = StepOutput;
 
-    fn step(&self, batch: Batch) -> TrainOutput<StepOutput> {
-        let (samples, images) = (batch.num_samples, batch.num_images);
-        let loss = self.loss(&self.policy, batch);
-        let value = loss.clone().inner();
-        // Gradients of the parts of a step add up to those of its mean.
-        let grads = (loss / self.hooks.accumulate as f32).backward();
-        let grads = GradientsParams::from_grads(grads, &self.policy);
-        TrainOutput { grads, item: StepOutput::new(value, samples, images) }
+    fn step(&self, parts: Vec<Batch>) -> TrainOutput<StepOutput> {
+        self.hooks.helpers.step(&self.policy, parts, self.hooks.objective)
     }
 
     fn optimize(
@@ -164,13 +182,17 @@ impl TrainStep for Imitation {
 }
 
 impl InferenceStep for Imitation {
-    type Input = Batch;
+    type Input = Vec<Batch>;
     type Output = StepOutput;
 
-    fn step(&self, batch: Batch) -> StepOutput {
-        let (samples, images) = (batch.num_samples, batch.num_images);
+    fn step(&self, parts: Vec<Batch>) -> StepOutput {
         let policy = self.average.as_ref().unwrap_or(&self.policy);
-        StepOutput::new(self.loss(policy, batch), samples, images)
+        let output = |batch: Batch| {
+            let (samples, images) = (batch.num_samples, batch.num_images);
+            StepOutput::new(self.hooks.objective.loss(policy, batch), samples, images)
+        };
+        let sum = parts.into_iter().map(output).reduce(|sum, part| sum.with(&part));
+        sum.expect("a batch has at least one part")
     }
 }
 

@@ -32,6 +32,7 @@ mod error;
 pub mod eval;
 mod features;
 mod frames;
+mod helpers;
 mod jitter;
 mod learner;
 mod loader;

@@ -34,7 +34,8 @@ pub(crate) struct Loader {
     data: Arc<Data>,
     row: Row,
     batch_size: usize,
-    device: Device,
+    /// Each takes a part of every batch.
+    devices: Vec<Device>,
     cursor: Cursor,
     failure: Failure,
 }
@@ -74,13 +75,13 @@ impl Cursor {
 }
 
 impl Loader {
-    /// Batches to learn from.
+    /// Batches to learn from, each in parts for these devices.
     pub(crate) fn train(
         data: &Arc<Data>,
         recipe: &Recipe,
         cursor: &Cursor,
         failure: &Failure,
-        device: &Device,
+        devices: &[Device],
     ) -> Self {
         let row = Row::Train {
             seed: recipe.seed,
@@ -92,7 +93,7 @@ impl Loader {
             data: Arc::clone(data),
             row,
             batch_size: recipe.batch_size,
-            device: device.clone(),
+            devices: devices.to_vec(),
             cursor: cursor.clone(),
             failure: failure.clone(),
         }
@@ -109,7 +110,7 @@ impl Loader {
             data: Arc::clone(data),
             row: Row::Val,
             batch_size: recipe.batch_size,
-            device: device.clone(),
+            devices: vec![device.clone()],
             cursor: Cursor::default(),
             failure: failure.clone(),
         }
@@ -128,8 +129,8 @@ impl Loader {
     }
 
     /// A maker of the batches of the row, by index.
-    fn maker(&self) -> impl FnMut(u64) -> Result<Batch, TrainError> + Send + use<> {
-        let Self { data, row, batch_size, device, .. } = self.clone();
+    fn maker(&self) -> impl FnMut(u64) -> Result<Vec<Batch>, TrainError> + Send + use<> {
+        let Self { data, row, batch_size, devices, .. } = self.clone();
         let size = batch_size as u64;
         let mut order = match row {
             Row::Train { seed, .. } => Some(Order::new(seed, data.train.len())),
@@ -138,11 +139,11 @@ impl Loader {
         move |batch| {
             if let Some(order) = &mut order {
                 let places = order.places(batch * size..(batch + 1) * size);
-                data.train_batch(&places, &device)
+                data.train_parts(&places, &devices)
             } else {
                 let from = batch as usize * batch_size;
                 let to = (from + batch_size).min(data.val.len());
-                data.plain_batch(&data.val[from..to], &device)
+                Ok(vec![data.plain_batch(&data.val[from..to], &devices[0])?])
             }
         }
     }
@@ -150,7 +151,7 @@ impl Loader {
 
 /// The batches of one epoch, made ahead.
 struct Ahead {
-    receiver: Option<Receiver<Result<Batch, TrainError>>>,
+    receiver: Option<Receiver<Result<Vec<Batch>, TrainError>>>,
     thread: Option<JoinHandle<()>>,
     failure: Failure,
     done: u64,
@@ -192,7 +193,7 @@ impl Drop for Ahead {
 }
 
 impl Iterator for Ahead {
-    type Item = Result<Batch, BurnDatasetError>;
+    type Item = Result<Vec<Batch>, BurnDatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.receiver.as_ref()?.recv().ok()?;
@@ -204,14 +205,14 @@ impl Iterator for Ahead {
     }
 }
 
-impl DataLoaderIterator<Batch> for Ahead {
+impl DataLoaderIterator<Vec<Batch>> for Ahead {
     fn progress(&self) -> Progress {
         Progress::new(self.done as usize, self.total as usize, Some("batches".into()))
     }
 }
 
-impl DataLoader<Batch> for Loader {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+impl DataLoader<Vec<Batch>> for Loader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Vec<Batch>> + 'a> {
         Box::new(Ahead::start(self))
     }
 
@@ -220,12 +221,12 @@ impl DataLoader<Batch> for Loader {
         (batches.end - batches.start) as usize
     }
 
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
-        Arc::new(Self { device: device.clone(), ..self.clone() })
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Vec<Batch>>> {
+        Arc::new(Self { devices: vec![device.clone()], ..self.clone() })
     }
 
-    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<Batch>> {
-        // Only Burn's strategies for several devices slice a loader; ours uses one.
+    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<Vec<Batch>>> {
+        // Only Burn's strategies for several devices slice a loader; ours cuts each batch.
         Arc::new(self.clone())
     }
 }

@@ -53,6 +53,10 @@ pub struct Options {
     pub dashboard: bool,
     /// Where frozen features are kept, and how much of them; `None` computes them at every step.
     pub features: Option<FeatureCache>,
+    /// Devices that share each step with the first one. A batch is cut into as many parts, and
+    /// the gradients add up to those of the whole, up to rounding: batch norms that are learned
+    /// aside, which see one part. A run can be continued on others.
+    pub more_devices: Vec<Device>,
     /// Where decoded pictures are kept.
     pub pictures: PictureCache,
     /// Train for this long instead of the recipe's steps, preparations included. The schedule
@@ -70,6 +74,7 @@ impl Default for Options {
             report_every: Duration::from_secs(5),
             dashboard: false,
             features: None,
+            more_devices: Vec::new(),
             pictures: PictureCache::default(),
             time_limit: None,
         }
@@ -139,6 +144,7 @@ pub fn train(
     let fingerprint = dataset.fingerprint()?;
     let resumed = begin(recipe, &fingerprint, out, options.resume)?;
     let (plain, autodiff) = (device.clone().inner(), device.clone().inner().autodiff());
+    let devices = devices(recipe, &autodiff, &mut options);
     let (dataset, image_budget) = prepare_pictures(dataset, &mut options)?;
     let mut data = Data::new(recipe, dataset, image_budget)?;
     // A backbone without weights draws its own from the device, and only when they are asked for.
@@ -153,7 +159,8 @@ pub fn train(
         data.val.len(),
     )));
     let total = Total::new(recipe.steps as f64);
-    let (mut model, mut optimizer) = (Imitation::new(policy, recipe), recipe.optimizer.init());
+    let (mut model, mut optimizer) =
+        (Imitation::new(policy, recipe, &devices), recipe.optimizer.init());
     let mut scheduler =
         Scheduler::new(recipe.schedule.clone(), recipe.optimizer.learning_rate, &total);
     let standing = if let Some((dir, standing)) = resumed {
@@ -171,7 +178,7 @@ pub fn train(
     let steps = if options.time_limit.is_some() { u64::MAX >> 16 } else { recipe.steps };
     let (cursor, failure) = (Cursor::default(), Failure::default());
     let row = Recipe { steps, ..recipe.clone() };
-    let train_loader = Loader::train(&data, &row, &cursor, &failure, &autodiff);
+    let train_loader = Loader::train(&data, &row, &cursor, &failure, &devices);
     let val_loader = Loader::val(&data, recipe, &failure, &plain);
     let saver = Saver {
         out: out.into(),
@@ -231,6 +238,21 @@ pub fn train(
     let mut summary = steps.finish()?;
     summary.num_learned_params = num_learned_params;
     Ok(summary)
+}
+
+/// The devices of a step, `first` first, with automatic differentiation.
+fn devices(recipe: &Recipe, first: &Device, options: &mut Options) -> Vec<Device> {
+    let more = options.more_devices.iter().map(|device| device.clone().inner().autodiff());
+    let devices: Vec<_> = std::iter::once(first.clone()).chain(more).collect();
+    let idle = devices.len().saturating_sub(recipe.batch_size);
+    if idle > 0 {
+        (options.progress)(&Progress::Note(format!(
+            "batches of {} samples leave {idle} of {} devices idle",
+            recipe.batch_size,
+            devices.len()
+        )));
+    }
+    devices
 }
 
 fn provenance(recipe: &Recipe, fingerprint: String, data: &Data) -> Provenance {

@@ -132,7 +132,7 @@ impl Session {
     fn step(
         &mut self,
         learner: &mut Learner<Imitation>,
-        batches: &mut dyn DataLoaderIterator<Batch>,
+        batches: &mut dyn DataLoaderIterator<Vec<Batch>>,
         state: &mut Loop,
     ) -> Result<StepOutput, TrainError> {
         let mut accumulator = GradientsAccumulator::new();

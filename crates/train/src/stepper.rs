@@ -1,5 +1,6 @@
 //! Training steps outside of a run, on batches that the caller made: what a benchmark times.
 
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::train::Learner;
 use engraft_policies::{Policy, PolicyInput};
@@ -28,7 +29,9 @@ impl Stepper {
         let scheduler =
             Scheduler::new(recipe.schedule.clone(), recipe.optimizer.learning_rate, &total);
         let optimizer = recipe.optimizer.init();
-        let learner = Learner::new(Imitation::new(policy, &recipe), optimizer, scheduler);
+        let devices = policy.devices();
+        let model = Imitation::new(policy, &recipe, &devices[..1]);
+        let learner = Learner::new(model, optimizer, scheduler);
         Ok(Self { learner })
     }
 
@@ -40,8 +43,10 @@ impl Stepper {
     pub fn step(&mut self, input: PolicyInput, targets: Tensor<3>) -> f64 {
         let [num_samples, frames, num_views, ..] = input.rgb.dims();
         let num_images = num_samples * frames * num_views;
-        let batch = Batch { input, clean: None, targets, mask: None, num_samples, num_images };
-        let output = self.learner.train_step(batch);
+        let num_counted = targets.dims().iter().product();
+        let (clean, mask) = (None, None);
+        let batch = Batch { input, clean, targets, mask, num_counted, num_samples, num_images };
+        let output = self.learner.train_step(vec![batch]);
         self.learner.lr_step();
         self.learner.optimizer_step(output.grads);
         output.item.loss
