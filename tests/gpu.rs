@@ -217,7 +217,7 @@ const POLICIES: &[&str] = &[
     "kind = 'frozen'\npool = 'mean'\nscaling = 'unit-length'\n\
      backbone = { architecture = 'mobilenet-v2', taps = ['stage_2'] }",
     "kind = 'frozen'\npool = 'mean'\nscaling = 'batch-norm'\n\
-     backbone = { architecture = 'resnet18', taps = ['stage_1'] }",
+     backbone = { architecture = 'resnet18', taps = ['layer_1'] }",
 ];
 
 /// Actions, and the gradients of their squares.
