@@ -288,7 +288,7 @@ backbone = { architecture = 'mobilenet-v2' }
 ";
 
 #[test]
-fn a_run_is_the_cpus_and_what_it_learned_is_evaluated_and_served_there() {
+fn a_run_is_the_cpus_and_what_it_learned_is_evaluated_there() {
     let lab = Lab::new();
     lab.record(3);
     let (common, _) = RECIPE.split_once("[policy]").unwrap();

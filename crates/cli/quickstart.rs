@@ -26,7 +26,7 @@ use crate::progress::{interrupt_flag, note, say};
 use crate::record::{Plan, Recorded, record, spec};
 use crate::report::write_report;
 use crate::train::{minutes, open_run};
-use crate::view::{curves, save_rollout};
+use crate::view::curves;
 
 /// From nothing to a moving (simulated) arm.
 ///
@@ -344,7 +344,7 @@ impl Quickstart<'_> {
         if let Some(rollout) = story.rollouts.first() {
             write_png(&contact_sheet(rollout, &options), &self.out.join("contact-sheet.png"))?;
             #[cfg(feature = "viz")]
-            save_rollout(rollout, &self.out.join("rollout.rrd"))?;
+            crate::view::save_rollout(rollout, &self.out.join("rollout.rrd"))?;
         }
         if let Some(rollout) = &story.attention {
             write_png(&contact_sheet(rollout, &options), &self.out.join("attention.png"))?;
