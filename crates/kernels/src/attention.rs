@@ -8,8 +8,11 @@ use crate::tile::{Finish, Rows, rows_by_panel};
 /// Columns of a panel of keys or values.
 const PANEL: usize = 32;
 
-/// Rows of scores at a time: whole tiles.
+/// Rows of scores at a time at most: whole tiles.
 const ROWS: usize = 28;
+
+/// A score whose share is nothing.
+const NOTHING: f32 = -1e30;
 
 /// Mixes the values of every head: `[n, tokens, 3 * width]` of queries, keys and values, whose
 /// heads lie side by side, to `[n, tokens, width]`. Scores are scaled by the root of a head's
@@ -40,8 +43,9 @@ pub(crate) fn attention(
                 };
                 pack_keys(keys, head, tokens, |token| row(token, 1));
                 pack_values(values, head, tokens, |token| row(token, 2));
-                for first in (0..tokens).step_by(ROWS) {
-                    let rows = ROWS.min(tokens - first);
+                let step = tokens.div_ceil(tokens.div_ceil(ROWS).max(1)).max(1);
+                for first in (0..tokens).step_by(step) {
+                    let rows = step.min(tokens - first);
                     let task = Rows {
                         a: row(first, 0).as_ptr(),
                         a_pixel: 3 * width,
@@ -72,8 +76,9 @@ pub(crate) fn attention(
                         }
                     }
                     for scores in scores.chunks_exact_mut(padded).take(rows) {
-                        // SAFETY: none beyond the instruction set, which is looked up.
-                        unsafe { softmax(&mut scores[..tokens], scale) };
+                        scores[tokens..].fill(NOTHING);
+                        // SAFETY: rows are padded to whole vectors.
+                        unsafe { softmax(scores, scale) };
                     }
                     for panel in 0..value_panels {
                         let to = (image * tokens + first) * width + at + panel * PANEL;
@@ -139,48 +144,36 @@ for_each_isa! {
     ///
     /// # Safety
     ///
-    /// None beyond the instruction set, which is looked up.
+    /// `x` is a multiple of two of the widest vectors.
     unsafe fn softmax(x: &mut [f32], scale: f32) = softmax_with
 }
 
 #[inline(always)]
 unsafe fn softmax_with<S: Lanes>(x: &mut [f32], scale: f32) {
-    let (len, x) = (x.len(), x.as_mut_ptr());
-    let whole = len / S::WIDTH * S::WIDTH;
-    // SAFETY: vectors up to `whole`, and then what is left, all inside `x`.
+    let pairs = (0..x.len()).step_by(2 * S::WIDTH);
+    let x = x.as_mut_ptr();
+    // SAFETY: pairs of vectors up to the end of `x`.
     unsafe {
-        let mut largest = f32::NEG_INFINITY;
-        if whole > 0 {
-            let mut most = S::load(x);
-            for at in (0..whole).step_by(S::WIDTH) {
-                most = most.max(S::load(x.add(at)));
-            }
-            largest = most.largest();
+        let mut most = [S::splat(f32::NEG_INFINITY); 2];
+        for at in pairs.clone() {
+            most = [most[0].max(S::load(x.add(at))), most[1].max(S::load(x.add(at + S::WIDTH)))];
         }
-        for at in whole..len {
-            largest = largest.max(*x.add(at));
-        }
+        let largest = most[0].max(most[1]).largest();
         let (scale, shift) = (S::splat(scale), S::splat(-largest * scale));
-        let (mut sum, mut rest) = (S::splat(0.0), 0.0);
-        for at in (0..whole).step_by(S::WIDTH) {
-            let value = exp(S::load(x.add(at)).mul_add(scale, shift));
-            sum = sum.add(value);
-            value.store(x.add(at));
-        }
-        if whole < len {
-            let value = exp(S::load_part(x.add(whole), len - whole).mul_add(scale, shift));
-            value.store_part(x.add(whole), len - whole);
-            for at in whole..len {
-                rest += *x.add(at);
+        let mut sums = [S::splat(0.0); 2];
+        for at in pairs.clone() {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let to = x.add(at + i * S::WIDTH);
+                let value = exp(S::load(to).mul_add(scale, shift));
+                *sum = sum.add(value);
+                value.store(to);
             }
         }
-        let factor = 1.0 / (sum.sum() + rest);
-        let factors = S::splat(factor);
-        for at in (0..whole).step_by(S::WIDTH) {
-            S::load(x.add(at)).mul(factors).store(x.add(at));
-        }
-        for at in whole..len {
-            *x.add(at) *= factor;
+        let factor = S::splat(1.0 / sums[0].add(sums[1]).sum());
+        for at in pairs {
+            for to in [x.add(at), x.add(at + S::WIDTH)] {
+                S::load(to).mul(factor).store(to);
+            }
         }
     }
 }
