@@ -89,6 +89,8 @@ def onnx_session(model, pixels):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    # Its threads would spin into the turns of the others.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
     feed = {"pixels": pixels.numpy()}
     return lambda: session.run(None, feed)[0]
