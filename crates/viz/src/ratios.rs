@@ -6,11 +6,11 @@ use plotters::style::text_anchor::HPos;
 use crate::axis::{log_ticks, short};
 use crate::chart::{self, Entry, INK, axis, bold, font, px, rgb, svg};
 
-const WIDTH: u32 = 940;
+const WIDTH: u32 = 980;
 /// Pixels that a row takes.
 const ROW: f64 = 22.0;
 /// Pixels that the names take.
-const NAMES: f64 = 250.0;
+const NAMES: f64 = 290.0;
 /// Pixels at the right for the numbers.
 const NUMBERS: f64 = 60.0;
 
