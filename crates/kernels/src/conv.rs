@@ -298,7 +298,7 @@ pub(crate) fn channel_sums(pixels: &[f32], channels: usize) -> Vec<f32> {
 }
 
 /// Adds rows as wide as `total` to it, in order.
-fn add_rows(total: &mut [f32], rows: &[f32]) {
+pub(crate) fn add_rows(total: &mut [f32], rows: &[f32]) {
     // SAFETY: none beyond the instruction set, which is looked up.
     unsafe { add_up(total, rows) };
 }

@@ -1,8 +1,9 @@
 //! Products of a few rows with weights as they lie: reading the weights is all the work, and those
 //! that a zero would be multiplied with are left out, half of them after a ReLU.
 
+use crate::conv::add_rows;
 use crate::lanes::{Lanes, for_each_isa};
-use crate::threads::{Shared, for_each, parts, written};
+use crate::threads::{Shared, for_each, parts};
 
 /// Most rows for which this is the fastest way.
 pub(crate) const MOST_ROWS: usize = 8;
@@ -41,15 +42,9 @@ pub(crate) fn few_rows(x: &[f32], weights: &[f32], bias: &[f32], k: usize) -> Ve
             }
         }
     });
-    let fill = |y: Shared| {
-        for (i, at) in (0..len).zip(bias.iter().cycle()) {
-            let total = (0..shares).fold(*at, |total, share| total + sums[share * len + i]);
-            // SAFETY: the room that `written` made.
-            unsafe { y.at(i).write(total) };
-        }
-    };
-    // SAFETY: every value of every row is written.
-    unsafe { written(len, fill) }
+    let mut total = bias.repeat(m);
+    add_rows(&mut total, &sums);
+    total
 }
 
 for_each_isa! {

@@ -128,10 +128,10 @@ unsafe fn rows_by_panel_with<S: Lanes>(task: &Rows) {
                     // SAFETY: inside what the caller vouches for.
                     unsafe {
                         let from = line * task.a_line + done * task.a_pixel;
-                        let k = segment * task.segment_len + run;
+                        let row = segment * task.segment_len + run;
                         let tile = Rows {
                             a: task.a.add(from + segment * task.segment + run),
-                            b: task.b.add(k * task.b_row + column),
+                            b: task.b.add(row * task.b_row + column),
                             c: task.c.add(to),
                             columns: left,
                             segments: if whole { task.segments } else { 1 },
