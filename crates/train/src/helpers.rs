@@ -180,13 +180,12 @@ impl ModuleMapper for Replace {
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use engraft_policies::Checkpoint;
 
     use super::*;
-    use crate::testing::{Toy, frozen_recipe, recipe};
-    use crate::{BackboneSees, Loss, Options, PastEndTarget, Progress, Recipe};
+    use crate::testing::{Toy, clean_recipe, frozen_recipe, recipe, until};
+    use crate::{Loss, Options, PastEndTarget, Progress, Recipe};
 
     fn run(recipe: &Recipe, out: &Path, num_devices: usize, options: Options) {
         let options = Options { more_devices: vec![Device::flex(); num_devices - 1], ..options };
@@ -273,15 +272,7 @@ mod tests {
     fn what_is_frozen_is_on_every_device() {
         let frozen = Recipe { batch_size: 3, ..longer(frozen_recipe()) };
         several_devices_learn_as_one(&frozen, &[2]);
-        let policy = r#"
-            kind = "spawn-net"
-            channels = 8
-            adapter_channels = 8
-            backbone = { architecture = "mobilenet-v2" }
-        "#;
-        let policy = toml::from_str(policy).unwrap();
-        let mut clean = Recipe { policy, batch_size: 3, num_frames: 1, ..longer(recipe()) };
-        clean.augment.as_mut().unwrap().backbone_sees = BackboneSees::Clean;
+        let clean = Recipe { batch_size: 3, ..longer(clean_recipe()) };
         several_devices_learn_as_one(&clean, &[2]);
     }
 
@@ -292,21 +283,7 @@ mod tests {
         let recipe = Recipe { batch_size: 5, horizon: 4, ..longer(recipe()) };
         run(&recipe, &whole, 2, Options::default());
         for (devices, step) in [(1, 7), (3, 16), (2, 24)] {
-            let interrupt = Arc::new(AtomicBool::new(false));
-            let flag = Arc::clone(&interrupt);
-            let progress = move |line: &Progress| {
-                if matches!(line, Progress::Steps { step: at, .. } if *at >= step) {
-                    flag.store(true, Ordering::Relaxed);
-                }
-            };
-            let options = Options {
-                resume: step > 7,
-                interrupt,
-                progress: Box::new(progress),
-                report_every: std::time::Duration::ZERO,
-                ..Options::default()
-            };
-            run(&recipe, &parts, devices, options);
+            run(&recipe, &parts, devices, until(step, step > 7));
         }
         assert_close(&outcome(&whole), &outcome(&parts));
     }

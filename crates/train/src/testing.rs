@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use burn::tensor::Device;
 use engraft_core::{
@@ -13,7 +15,7 @@ use engraft_policies::{Policy, PolicyConfig};
 use rand_chacha::rand_core::Rng;
 
 use crate::order::{Purpose, generator};
-use crate::{Recipe, contract};
+use crate::{BackboneSees, Options, Progress, Recipe, contract};
 
 /// Pixels a side.
 const SIZE: usize = 32;
@@ -244,6 +246,35 @@ pub(crate) fn frozen_recipe() -> Recipe {
     "#;
     let policy: PolicyConfig = toml::from_str(policy).unwrap();
     Recipe { policy, augment: None, use_depth: false, ..recipe() }
+}
+
+/// The same with a small SpawnNet whose backbone sees pictures before they are augmented.
+pub(crate) fn clean_recipe() -> Recipe {
+    let policy = r#"
+        kind = "spawn-net"
+        channels = 8
+        adapter_channels = 8
+        backbone = { architecture = "mobilenet-v2" }
+    "#;
+    let policy = toml::from_str(policy).unwrap();
+    let mut recipe = Recipe { policy, num_frames: 1, ..recipe() };
+    recipe.augment.as_mut().unwrap().backbone_sees = BackboneSees::Clean;
+    recipe
+}
+
+/// Options that interrupt the run once it says that it did `step` steps.
+pub(crate) fn until(step: u64, resume: bool) -> Options {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupt);
+    let progress = move |line: &Progress| {
+        if let Progress::Steps { step: at, .. } = line
+            && *at >= step
+        {
+            flag.store(true, Ordering::Relaxed);
+        }
+    };
+    let report_every = Duration::ZERO;
+    Options { resume, interrupt, progress: Box::new(progress), report_every, ..Options::default() }
 }
 
 /// The policy of a recipe.

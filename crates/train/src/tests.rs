@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use engraft_policies::Checkpoint;
 
-use crate::testing::{Toy, frozen_recipe, recipe};
+use crate::testing::{Toy, clean_recipe, frozen_recipe, recipe, until};
 use crate::*;
 
 fn toy() -> Arc<Toy> {
@@ -36,21 +35,6 @@ fn files(out: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn run(recipe: &Recipe, out: &Path, options: Options) -> Result<Summary, TrainError> {
     train(recipe, toy(), out, &Device::flex(), options)
-}
-
-/// Options that interrupt the run once it says that it did `step` steps.
-fn until(step: u64, resume: bool) -> Options {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupt);
-    let progress = move |line: &Progress| {
-        if let Progress::Steps { step: at, .. } = line
-            && *at >= step
-        {
-            flag.store(true, Ordering::Relaxed);
-        }
-    };
-    let report_every = std::time::Duration::ZERO;
-    Options { resume, interrupt, progress: Box::new(progress), report_every, ..Options::default() }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -153,16 +137,7 @@ fn features_from_disk_and_features_computed_learn_alike() {
 fn a_backbone_that_sees_clean_pictures_learns_alike_from_disk_and_computed() {
     let folder = tempfile::tempdir().unwrap();
     let out = |name: &str| folder.path().join(name);
-    let policy = r#"
-        kind = "spawn-net"
-        channels = 8
-        adapter_channels = 8
-        backbone = { architecture = "mobilenet-v2" }
-    "#;
-    let policy = toml::from_str(policy).unwrap();
-    let mut recipe = Recipe { policy, num_frames: 1, ..recipe() };
-    let augment = recipe.augment.as_mut().unwrap();
-    augment.backbone_sees = BackboneSees::Clean;
+    let mut recipe = clean_recipe();
     let cache = FeatureCache { dir: out("features"), budget_bytes: 1 << 30 };
     let cached = Options { features: Some(cache.clone()), ..Options::default() };
     let cached = run(&recipe, &out("cached"), cached).unwrap().train_loss;
