@@ -13,7 +13,7 @@ use engraft_core::{Dimension, Observation, Outcome, RobotSpec};
 use crate::control::{Controls, Moment, Request};
 use crate::controller::{ControlConfig, Controller, Outputs};
 use crate::description::ArmDescription;
-use crate::eyes::Eyes;
+use crate::eyes::{Eyes, EyesError};
 use crate::hub::Board;
 use crate::limits::{LimitsError, from_spec};
 use crate::link::{Link, LinkEvent};
@@ -68,6 +68,9 @@ pub enum DriverError {
     /// A stop was asked for.
     #[error("stopped")]
     Stopped,
+    /// Nothing can be seen; the arm came to rest.
+    #[error("stopped, for the policy is blind")]
+    Blind(#[from] EyesError),
     /// Limits make no sense.
     #[error(transparent)]
     Limits(#[from] LimitsError),
@@ -248,7 +251,7 @@ impl<'a> Driver<'a> {
 
     /// Brings the arm to where the episode begins, gently and within every limit.
     fn prepare(&mut self, instance: usize, seed: u64) -> Result<(), DriverError> {
-        let Some(start) = self.eyes.begin(instance, seed) else { return Ok(()) };
+        let Some(start) = self.eyes.begin(instance, seed)? else { return Ok(()) };
         let to: Vec<f64> = self
             .scales
             .iter()
@@ -334,15 +337,16 @@ impl<'a> Driver<'a> {
         let base = self.tick() + 1;
         self.controller.start(episode, &first, self.wheel.controls.now());
         let (mut outcome, mut steps) = (Outcome::Unknown, 0);
+        let mut played = Ok(());
         for step in 0..max_steps as u64 {
             self.sleep_until(base + step);
             self.wheel.controls.tell(Input::Heartbeat);
-            let state = self.moment()?.state;
-            if self.stopped() || !state.is_moving() {
+            let moving = self.moment().is_ok_and(|moment| moment.state.is_moving());
+            played = if moving { self.period(episode, base, step) } else { Ok(()) };
+            if self.stopped() || !moving || played.is_err() {
                 outcome = Outcome::Stopped;
                 break;
             }
-            self.period(episode, base, step)?;
             steps += 1;
             if self.eyes.success() == Some(true) {
                 outcome = Outcome::Success;
@@ -352,6 +356,7 @@ impl<'a> Driver<'a> {
         if self.eyes.success() == Some(false) && outcome == Outcome::Unknown {
             outcome = Outcome::Failure;
         }
+        // Whatever happened, the arm comes to rest and the recording has an end.
         let _ = self.event("stop", Event::Stop); // it may stand already
         self.controller.on(Event::Stop, self.wheel.controls.now());
         self.controller.on(Event::AtRest, self.wheel.controls.now());
@@ -359,6 +364,7 @@ impl<'a> Driver<'a> {
             recorder.end(outcome);
         }
         self.check()?;
+        played?;
         Ok((outcome, steps))
     }
 
@@ -372,7 +378,7 @@ impl<'a> Driver<'a> {
         let moment = self.moment()?;
         let now = self.wheel.controls.now();
         let proprio = self.proprio(&moment);
-        let views = self.eyes.look(&proprio);
+        let views = self.eyes.look(&proprio)?;
         let observation = Arc::new(Observation { views, proprio });
         self.controller.set_tick(step);
         let mut outputs = Outputs::default();
