@@ -2,6 +2,7 @@
 
 mod arm;
 mod calibrate;
+mod cameras;
 mod doctor;
 mod drive;
 mod emulate;
@@ -19,7 +20,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub use cameras::CameraArgs;
+pub use operate::Endpoint;
+pub use replay::{PlayArgs, play_rollout};
 pub use run::{Args, run, run_until};
+pub use teleop::{EpisodesArgs, Recorded, TeleopSession, teleop_record};
 
 /// Said whenever an arm may move.
 const BANNER: &str = "firmware-bridge: limits, watchdog and stop are software and no certified \

@@ -14,6 +14,7 @@ use engraft_wire::{Publisher, SocketError};
 use crate::control::{Controls, Happening, Moment};
 use crate::description::ArmDescription;
 use crate::machine::State;
+use crate::units::JointScales;
 
 /// Lateness is counted in steps of a microsecond up to this many.
 const LATENESS_STEPS: usize = 20_000;
@@ -147,16 +148,22 @@ impl Hub {
     /// When the thread cannot be started.
     pub fn start(
         arm: &ArmDescription,
+        scales: &[JointScales],
         happenings: Receiver<Happening>,
         controls: &Controls,
         board: Board,
         publisher: Option<Publisher>,
         journal: Option<JournalWriter>,
     ) -> Result<Self, HubError> {
-        let joints = arm.joints.iter().map(|joint| JointStatus {
-            name: joint.name.clone(),
-            bounds_rad: [joint.min_rad, joint.max_rad],
-            ..JointStatus::default()
+        let joints = arm.joints.iter().zip(scales).map(|(joint, scales)| {
+            let value = |angle| scales.radians.convert(angle, scales.policy);
+            JointStatus {
+                name: joint.name.clone(),
+                bounds_rad: [joint.min_rad, joint.max_rad],
+                unit: joint.unit.name().into(),
+                value_of_rad: [value(0.0), value(1.0) - value(0.0)],
+                ..JointStatus::default()
+            }
         });
         let joints: Vec<_> = joints.collect();
         board.with(|inside| {

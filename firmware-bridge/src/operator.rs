@@ -338,7 +338,9 @@ mod tests {
         let board = Board::default();
         let arm = ArmDescription::find("so101").unwrap();
         let (controls, happenings) = rig.into_parts();
-        let hub = Hub::start(&arm, happenings, &controls.controls(), board.clone(), None, None);
+        let scales = crate::arms::scales(&arm, None).unwrap();
+        let hub =
+            Hub::start(&arm, &scales, happenings, &controls.controls(), board.clone(), None, None);
         let leases = Leases::new(controls.controls(), board.clone());
         let began = Instant::now();
         while leases.state() != Some(State::Idle) {

@@ -1,5 +1,6 @@
-//! Writes the rollout log on its own thread, so that a slow disk never delays the arm.
+//! Writes down what happens on a thread of its own, so that a slow disk never delays the arm.
 
+use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,11 +32,20 @@ pub struct Moment {
     pub attention: Vec<AttentionMap>,
 }
 
-enum Record {
+/// What a recording is made of: a beginning, steps and an end for each episode.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Record {
+    /// An episode begins; it has no steps yet.
     Begin(Box<Rollout>),
+    /// A period.
     Step(Box<Moment>),
+    /// An episode is over.
     End(Outcome),
 }
+
+/// Why what is to be kept could not be.
+pub type KeepError = Box<dyn Error + Send + Sync>;
 
 /// Why a recording failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +54,14 @@ pub enum RecorderError {
     /// The log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// What is recorded cannot be kept.
+    #[error(transparent)]
+    Keep(KeepError),
     /// The thread cannot be started.
-    #[error("cannot start the thread that writes the log")]
+    #[error("cannot start the thread that records")]
     Thread(#[source] io::Error),
     /// The thread ended by a fault of its own.
-    #[error("the thread that writes the log panicked")]
+    #[error("the thread that records panicked")]
     Panicked,
 }
 
@@ -56,7 +69,7 @@ pub enum RecorderError {
 #[derive(Debug)]
 pub struct Recorder {
     sender: SyncSender<Record>,
-    thread: JoinHandle<Result<(), LogError>>,
+    thread: JoinHandle<Result<(), KeepError>>,
     lossless: bool,
     dropped: u64,
 }
@@ -70,10 +83,27 @@ impl Recorder {
     /// When the file cannot be made or no thread can be started.
     pub fn create(path: &Path, lossless: bool) -> Result<Self, RecorderError> {
         let log = LogWriter::create(path)?;
+        Self::start(move |records| Ok(write(log, records)?), lossless)
+    }
+
+    /// Starts a thread that runs `keep` on everything that is recorded, until there is no more.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn start(
+        keep: impl FnOnce(&Receiver<Record>) -> Result<(), KeepError> + Send + 'static,
+        lossless: bool,
+    ) -> Result<Self, RecorderError> {
         let (sender, records) = sync_channel(WAITING);
         let thread = thread::Builder::new().name("recorder".into());
-        let thread = thread.spawn(move || write(log, &records)).map_err(RecorderError::Thread)?;
+        let thread = thread.spawn(move || keep(&records)).map_err(RecorderError::Thread)?;
         Ok(Self { sender, thread, lossless, dropped: 0 })
+    }
+
+    /// Whether the thread has ended already, because it could not keep something.
+    pub fn has_failed(&self) -> bool {
+        self.thread.is_finished()
     }
 
     fn send(&mut self, record: Record, must: bool) {
@@ -119,7 +149,8 @@ impl Recorder {
     /// When something could not be written.
     pub fn finish(self) -> Result<u64, RecorderError> {
         drop(self.sender);
-        self.thread.join().map_err(|_| RecorderError::Panicked)??;
+        let kept = self.thread.join().map_err(|_| RecorderError::Panicked)?;
+        kept.map_err(RecorderError::Keep)?;
         Ok(self.dropped)
     }
 }

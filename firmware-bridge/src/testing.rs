@@ -1,10 +1,14 @@
-//! What the tests of this crate share: a one-joint robot and a policy that fits it.
+//! What the tests of this crate share: a one-joint robot, a policy that fits it, a camera.
+
+mod camera;
 
 use engraft_core::{
     ActionChunk, Dimension, Environment, Observation, RgbImage, RobotSpec, Transition, View,
     ViewSpec,
 };
 use engraft_wire::{Contract, Model, Reply, Session, Timings, Welcome};
+
+pub(crate) use camera::MotionJpeg;
 
 /// One camera, one joint, ten times a second.
 pub(crate) fn spec() -> RobotSpec {

@@ -104,6 +104,30 @@ pub struct JointStatus {
     pub voltage_v: Option<f32>,
     /// Temperature, where it says so.
     pub temperature_c: Option<f32>,
+    /// What a policy's numbers for this joint mean: `rad`, or `1` of a gripper from open to closed.
+    #[serde(default)]
+    pub unit: String,
+    /// The line from an angle in radians to that: offset and slope. Both 0 where nobody says.
+    #[serde(default)]
+    pub value_of_rad: [f64; 2],
+}
+
+impl JointStatus {
+    /// An angle in radians in the joint's own unit; in radians where nobody says.
+    pub fn value(&self, angle_rad: f64) -> f64 {
+        let [offset, slope] = self.line();
+        offset + slope * angle_rad
+    }
+
+    /// The angle in radians of a value in the joint's own unit.
+    pub fn angle_rad(&self, value: f64) -> f64 {
+        let [offset, slope] = self.line();
+        (value - offset) / slope
+    }
+
+    fn line(&self) -> [f64; 2] {
+        if self.value_of_rad == [0.0; 2] { [0.0, 1.0] } else { self.value_of_rad }
+    }
 }
 
 /// How a bridge and its arm are.
@@ -273,6 +297,15 @@ mod tests {
             let frame = encode_telemetry(&telemetry).unwrap();
             assert_eq!(decode_telemetry(&frame).unwrap(), telemetry);
         }
+    }
+
+    #[test]
+    fn a_joint_s_value_is_a_line_from_its_angle_and_radians_where_nobody_says() {
+        let mut joint = JointStatus::default();
+        assert_eq!((joint.value(0.5), joint.angle_rad(0.5)), (0.5, 0.5));
+        joint.value_of_rad = [1.0, -0.5]; // a gripper that closes from 2 rad to 0
+        assert_eq!((joint.value(2.0), joint.value(0.0)), (0.0, 1.0));
+        assert_eq!(joint.angle_rad(0.25), 1.5);
     }
 
     #[test]

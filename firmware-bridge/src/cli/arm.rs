@@ -108,7 +108,15 @@ impl Bridge {
         let controls = control.controls();
         let board = Board::default();
         board.set_plan_period(config.plan_period_secs);
-        let hub = Hub::start(&arm, happenings, &controls, board.clone(), Some(publisher), journal)?;
+        let hub = Hub::start(
+            &arm,
+            &scales,
+            happenings,
+            &controls,
+            board.clone(),
+            Some(publisher),
+            journal,
+        )?;
         let leases = Leases::new(controls.clone(), board.clone());
         let operator = operator::serve(desk, leases.clone(), config.plan_period_secs)?;
         Ok(Self {

@@ -12,6 +12,7 @@ use crate::calibration::Calibration;
 use crate::description::{ArmDescription, Protocol};
 
 use super::arm::ArmArgs;
+use super::cameras::CameraArgs;
 
 /// Look for arms, and say what to fix.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,6 +23,9 @@ pub struct DoctorArgs {
     arm: Option<String>,
     #[command(flatten)]
     real: ArmArgs,
+    /// Cameras to look through.
+    #[command(flatten)]
+    cameras: CameraArgs,
     /// Ask every id at every baud rate, not only those of the description. Takes a while.
     #[arg(long)]
     scan: bool,
@@ -55,6 +59,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         };
         say(&format!("serial port {}: {access}", port.display()))?;
     }
+    well &= args.cameras.examine(&mut say)?;
     let Some(name) = &args.arm else {
         say("give --arm ARM --port PORT to look at an arm")?;
         return Ok(ExitCode::from(u8::from(!well)));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
-use engraft_core::Outcome;
+use engraft_core::{Outcome, RobotSpec};
 use engraft_wire::{ClientKeys, Contract, Hello, Token};
 
 use super::arm::Bridge;
@@ -16,7 +16,7 @@ use super::run::{Args, CLIENT, report};
 use crate::control::Request;
 use crate::controller::ControlConfig;
 use crate::driver::{Driver, Wheel, robot_spec};
-use crate::eyes::{Eyes, SimEyes};
+use crate::eyes::{CameraEyes, Eyes, SimEyes};
 use crate::link::{Link, LinkConfig};
 use crate::machine::Patience;
 use crate::pilot::PilotConfig;
@@ -46,6 +46,8 @@ pub(super) fn drive(
     stop: &AtomicBool,
 ) -> anyhow::Result<ExitCode> {
     let config = pilot_config(args, contract.as_ref());
+    // Before anything moves: without eyes there is nothing to begin with.
+    let eyes = contract.as_ref().map(|contract| eyes(args, contract, stop)).transpose()?;
     let bridge = Bridge::start(&args.arm, &args.real, &args.bridge, config)?;
     said(&format!("when this process dies: {}", bridge.when_abandoned))?;
     match bridge.granted {
@@ -59,8 +61,8 @@ pub(super) fn drive(
         "verbs at {}, telemetry at {}",
         bridge.control_endpoint, bridge.telemetry_endpoint
     ))?;
-    let ran = ready(&bridge, args, stop).and_then(|()| match contract {
-        Some(contract) => episodes(&bridge, args, keys, token, &contract, stop),
+    let ran = ready(&bridge, args, stop).and_then(|()| match contract.zip(eyes) {
+        Some((contract, eyes)) => episodes(&bridge, args, keys, token, &contract, eyes, stop),
         None => idle(&bridge, stop),
     });
     // Whatever happened, the arm comes to rest.
@@ -122,19 +124,35 @@ fn idle(bridge: &Bridge, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the policy looks through.
+fn eyes(args: &Args, contract: &Contract, stop: &AtomicBool) -> anyhow::Result<Box<dyn Eyes>> {
+    let views = &contract.spec.views;
+    match args.eyes {
+        Some(_) if !args.cameras.cameras.is_empty() => bail!("give --eyes or --camera, not both"),
+        Some(EyesKind::Sim) => Ok(Box::new(SimEyes::new(args.task, args.split, &contract.spec)?)),
+        None if args.cameras.cameras.is_empty() && !views.is_empty() => {
+            let names: Vec<_> = views.iter().map(|view| view.name.as_str()).collect();
+            let names = names.join(", ");
+            bail!("the policy looks through {names}: give --camera NAME=URL for each, or --eyes")
+        }
+        None => {
+            let cameras = args.cameras.open(Some(views), stop)?;
+            Ok(Box::new(CameraEyes::new(cameras, &args.instruction)))
+        }
+    }
+}
+
 fn episodes(
     bridge: &Bridge,
     args: &Args,
     keys: Option<ClientKeys>,
     token: Option<Token>,
     contract: &Contract,
+    eyes: Box<dyn Eyes>,
     stop: &AtomicBool,
 ) -> anyhow::Result<ExitCode> {
-    let eyes: Box<dyn Eyes> = match args.eyes {
-        Some(EyesKind::Sim) => Box::new(SimEyes::new(args.task, args.split, &contract.spec)?),
-        None => bail!("the policy looks through cameras: give --eyes sim, the only ones so far"),
-    };
     let spec = robot_spec(&bridge.arm, &bridge.scales, contract.spec.control_hz, eyes.as_ref());
+    let spec = as_lerobot_has_it(spec, &contract.spec, args.units_as_described)?;
     contract.spec.check(&spec).context("the policy was not trained for this arm")?;
     let hello = Hello { client: CLIENT.into(), spec: Some(spec.clone()), token };
     let config = ControlConfig {
@@ -165,6 +183,35 @@ fn episodes(
     ended?;
     let all = played.len() == args.episodes as usize && !stop.load(Ordering::Relaxed);
     Ok(ExitCode::from(u8::from(!all)))
+}
+
+/// The arm in the contract's words, where those are `LeRobot`'s: joints with `.pos` behind their
+/// names, in units that nobody wrote down.
+fn as_lerobot_has_it(
+    mut arm: RobotSpec,
+    contract: &RobotSpec,
+    units_as_described: bool,
+) -> anyhow::Result<RobotSpec> {
+    let sides = [(&mut arm.proprio, &contract.proprio), (&mut arm.actions, &contract.actions)];
+    for (dimensions, contract) in sides {
+        for (dimension, contract) in dimensions.iter_mut().zip(contract) {
+            if contract.name.strip_suffix(".pos") == Some(&dimension.name) {
+                dimension.name.clone_from(&contract.name);
+            }
+            if contract.name == dimension.name && contract.unit.is_empty() {
+                ensure!(
+                    units_as_described,
+                    "nobody wrote down what unit {} was demonstrated in, and the description says \
+                     `{}`: look at `engraft data stats`, give the joints their `unit`, then \
+                     --units-as-described",
+                    dimension.name,
+                    dimension.unit
+                );
+                dimension.unit.clear();
+            }
+        }
+    }
+    Ok(arm)
 }
 
 /// Torque is an operator's to give.

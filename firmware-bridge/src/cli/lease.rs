@@ -170,6 +170,11 @@ impl Lease {
         Ok(())
     }
 
+    /// Stops the arm at once, latched.
+    pub(super) fn estop(&mut self) -> anyhow::Result<()> {
+        insist(&mut self.socket, &Verb::Estop).map(|_| ())
+    }
+
     fn id(&self) -> anyhow::Result<u64> {
         self.id.context("no lease was taken")
     }

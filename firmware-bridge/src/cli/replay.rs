@@ -23,15 +23,23 @@ pub struct ReplayArgs {
     /// The rollout log: of `run --log`, or of `teleop-record`.
     #[arg(value_name = "LOG")]
     pub(super) log: PathBuf,
+    /// How it is played.
+    #[command(flatten)]
+    pub(super) play: PlayArgs,
+}
+
+/// How an episode is played.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PlayArgs {
     /// Which of its episodes, from 0.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(super) episode: usize,
+    pub episode: usize,
     /// Part of its own speed, above 0 and at most 1.
     #[arg(long, value_name = "PART", default_value_t = 1.0)]
-    pub(super) speed: f64,
+    pub speed: f64,
     /// Where the bridge is.
     #[command(flatten)]
-    pub(super) endpoint: Endpoint,
+    pub endpoint: Endpoint,
 }
 
 /// Waypoints that are handed over ahead of time.
@@ -40,6 +48,9 @@ const AHEAD: u64 = 20;
 const EVERY_SECS: f64 = 0.1;
 /// How long the arm may take to stand after the last action, in seconds.
 const REST_SECS: f64 = 5.0;
+
+/// Beyond this part of its range outside its bounds, no action was meant for this joint.
+const FAR: f64 = 0.25;
 
 /// Where the joints are to be when: straight lines through the actions.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,13 +72,30 @@ pub(super) struct Furthest {
     pub(super) at_secs: f64,
 }
 
-/// Plays an episode. 0 is done, 1 is stopped by a signal.
+/// Plays an episode of a log. 0 is done, 1 is stopped by a signal.
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let recording = read_log(&args.log)?;
+    let (count, wanted) = (recording.rollouts.len(), args.play.episode);
+    let rollout = recording.rollouts.get(wanted).with_context(|| {
+        format!("{} has {count} episode(s), counted from 0: found --episode {wanted}", {
+            args.log.display()
+        })
+    })?;
+    play_rollout(rollout, &args.play)
+}
+
+/// Plays the actions of an episode on the arm of a running bridge, within every limit. 0 is done, 1
+/// is stopped by a signal.
+///
+/// # Errors
+///
+/// When it is of another arm, or the bridge does not do it.
+pub fn play_rollout(rollout: &Rollout, args: &PlayArgs) -> anyhow::Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     // Whoever runs us may already listen for signals; then theirs is the one that counts.
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-    let Some((course, furthest)) = replay_until(args, &stop)? else {
+    let Some((course, furthest)) = play_until(rollout, args, &stop)? else {
         return Ok(ExitCode::from(1));
     };
     let far = if furthest.joint.is_empty() {
@@ -82,18 +110,12 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn replay_until(
-    args: &ReplayArgs,
+fn play_until(
+    rollout: &Rollout,
+    args: &PlayArgs,
     stop: &AtomicBool,
 ) -> anyhow::Result<Option<(Course, Furthest)>> {
     ensure!(args.speed > 0.0 && args.speed <= 1.0, "--speed must be above 0 and at most 1");
-    let recording = read_log(&args.log)?;
-    let (count, wanted) = (recording.rollouts.len(), args.episode);
-    let rollout = recording.rollouts.get(wanted).with_context(|| {
-        format!("{} has {count} episode(s), counted from 0: found --episode {wanted}", {
-            args.log.display()
-        })
-    })?;
     let mut lease = Lease::connect(&args.endpoint)?;
     let course = Course::new(rollout, &lease.status.joints)?;
     lease.take("replay")?;
@@ -108,36 +130,43 @@ impl Course {
     /// The actions of an episode, for an arm of these joints.
     fn new(rollout: &Rollout, joints: &[JointStatus]) -> anyhow::Result<Self> {
         let dimensions = &rollout.spec.actions;
-        let names = |names: &mut dyn Iterator<Item = &String>| {
-            names.map(String::as_str).collect::<Vec<_>>().join(", ")
-        };
-        let expected = names(&mut joints.iter().map(|joint| &joint.name));
-        let found = names(&mut dimensions.iter().map(|dimension| &dimension.name));
-        ensure!(expected == found, "the bridge's joints are {expected}, the log's {found}");
-        for dimension in dimensions {
-            ensure!(
-                matches!(dimension.unit.as_str(), "rad" | "1"),
-                "{}: expected actions in `rad`, or `1` of a gripper, found `{}`: record with a \
-                 calibrated arm whose units are those",
-                dimension.name,
-                dimension.unit
-            );
-        }
+        let expected: Vec<_> = joints.iter().map(|joint| joint.name.as_str()).collect();
+        // As LeRobot names them.
+        let name = |name: &'_ str| name.strip_suffix(".pos").unwrap_or(name).to_owned();
+        let found: Vec<_> = dimensions.iter().map(|dimension| name(&dimension.name)).collect();
+        ensure!(
+            expected == found,
+            "the bridge's joints are {}, the recording's {}",
+            expected.join(", "),
+            found.join(", ")
+        );
+        let units = dimensions.iter().zip(joints);
+        let units = units.map(|(dimension, joint)| Meaning::of(&dimension.unit, joint));
+        let units = units.collect::<anyhow::Result<Vec<_>>>()?;
         let (mut times, mut poses) = (Vec::new(), Vec::new());
         for (number, step) in rollout.steps.iter().enumerate() {
-            let values = step.action.iter().zip(dimensions).zip(joints);
+            let values = step.action.iter().zip(&units).zip(joints);
             let pose: Vec<f64> = values
-                .map(|((&value, dimension), joint)| {
-                    let [open, closed] = joint.bounds_rad;
-                    let value = f64::from(value);
-                    if dimension.unit == "1" { open + value * (closed - open) } else { value }
-                })
+                .map(|((&value, unit), joint)| unit.angle_rad(f64::from(value), joint))
                 .collect();
             let sound = pose.len() == joints.len() && pose.iter().all(|angle| angle.is_finite());
-            ensure!(sound, "step {number} of the log has an action that is none");
+            ensure!(sound, "step {number} of the episode has an action that is none");
+            for (joint, angle) in joints.iter().zip(&pose) {
+                let [min, max] = joint.bounds_rad;
+                let far = (max - min) * FAR;
+                ensure!(
+                    (min - far..=max + far).contains(angle),
+                    "step {number} sends {} to {angle:.2} rad, far outside {min:.2} to {max:.2}: was \
+                     it recorded in another unit?",
+                    joint.name
+                );
+            }
             let time = step.time_secs;
             let later = times.last().is_none_or(|&last| time > last);
-            ensure!(time.is_finite() && later, "step {number} of the log is not after the last");
+            ensure!(
+                time.is_finite() && later,
+                "step {number} of the episode is not after the last"
+            );
             times.push(time);
             poses.push(pose);
         }
@@ -234,6 +263,55 @@ impl Course {
             if off_rad > furthest.off_rad {
                 *furthest = Furthest { off_rad, joint: joint.name.clone(), at_secs: secs };
             }
+        }
+    }
+}
+
+/// What the numbers of a recording mean for one joint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// Radians.
+    Rad,
+    /// The joint's own unit, which the bridge says.
+    Own,
+    /// From the joint's first bound, 0, to its second, 1.
+    Part,
+}
+
+impl Meaning {
+    fn of(unit: &str, joint: &JointStatus) -> anyhow::Result<Self> {
+        Ok(match unit {
+            "rad" => Self::Rad,
+            // LeRobot does not write units down: they are what the arm is described with, if that
+            // is one of LeRobot's.
+            "" => {
+                ensure!(
+                    !matches!(joint.unit.as_str(), "" | "rad"),
+                    "{}: nobody wrote down what unit this was recorded in: give the joint its \
+                     `unit` in the arm's description, such as \"lerobot_deg\"",
+                    joint.name
+                );
+                Self::Own
+            }
+            unit if unit == joint.unit => Self::Own,
+            "1" => Self::Part,
+            unit => {
+                let own = if joint.unit.is_empty() { "rad" } else { &joint.unit };
+                anyhow::bail!(
+                    "{}: expected actions in `{own}`, or in `rad`, found `{unit}`: give the joint \
+                     this unit in the arm's description",
+                    joint.name
+                )
+            }
+        })
+    }
+
+    fn angle_rad(self, value: f64, joint: &JointStatus) -> f64 {
+        let [first, second] = joint.bounds_rad;
+        match self {
+            Self::Rad => value,
+            Self::Own => joint.angle_rad(value),
+            Self::Part => first + value * (second - first),
         }
     }
 }

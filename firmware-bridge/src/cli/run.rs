@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::BANNER;
 use super::arm::{ArmArgs, BridgeArgs};
+use super::cameras::CameraArgs;
 use super::drive::{EyesKind, drive};
 use crate::arms::{Arm, SimArm};
 use crate::controller::{ControlConfig, Controller};
@@ -47,6 +48,16 @@ pub struct Args {
     /// What sees for a real arm.
     #[arg(long, value_enum)]
     pub eyes: Option<EyesKind>,
+    /// The cameras of a real arm.
+    #[command(flatten)]
+    pub cameras: CameraArgs,
+    /// What is to be done, in words, for whoever reads the recording of a real arm.
+    #[arg(long, value_name = "TEXT", default_value = "policy")]
+    pub instruction: String,
+    /// Take the units that the arm's description has for those of a policy whose demonstrations do
+    /// not say theirs, as LeRobot's do not.
+    #[arg(long)]
+    pub units_as_described: bool,
     /// Switch a real arm's torque on at the start, rather than wait for an operator to do it.
     #[arg(long)]
     pub torque_on: bool,
@@ -173,7 +184,8 @@ pub fn run_until(args: &Args, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
         let contract = (!args.no_policy).then(|| ask(keys.clone())).transpose()?;
         return drive(args, keys, token, contract, stop);
     }
-    ensure!(!args.no_policy && args.real.port.is_none(), "--no-policy and --port: give --arm too");
+    let real = args.no_policy || args.real.port.is_some() || !args.cameras.cameras.is_empty();
+    ensure!(!real, "--no-policy, --port and --camera: give --arm too");
     let contract = ask(keys.clone())?;
     // A simulator takes any camera: it gets those that the policy was trained with.
     let options = SimOptions::from_spec(&contract.spec)?;

@@ -78,7 +78,7 @@ fn bar(position: f64, goal: f64, min: f64, max: f64) -> String {
 }
 
 /// Raw mode for as long as it lives.
-struct Raw;
+pub(super) struct Raw;
 
 impl Drop for Raw {
     fn drop(&mut self) {

@@ -76,15 +76,38 @@ fn an_episode_of_another_arm_or_unit_is_refused_by_name() {
     };
     let error = fail(&|rollout| rollout.spec.actions[1].name = "x".into());
     let expected =
-        "the bridge's joints are a, b, c, d, e, gripper, the log's a, x, c, d, e, gripper";
+        "the bridge's joints are a, b, c, d, e, gripper, the recording's a, x, c, d, e, gripper";
     assert_eq!(error, expected);
     let error = fail(&|rollout| rollout.spec.actions[1].unit = "deg".into());
-    assert!(error.starts_with("b: expected actions in `rad`, or `1` of a gripper, found `deg`"));
+    assert!(error.starts_with("b: expected actions in `rad`, or in `rad`, found `deg`"), "{error}");
+    let error = fail(&|rollout| rollout.spec.actions[1].unit = String::new());
+    assert!(error.starts_with("b: nobody wrote down what unit"), "{error}");
     let error = fail(&|rollout| rollout.steps[2].action[0] = f32::NAN);
-    assert_eq!(error, "step 2 of the log has an action that is none");
+    assert_eq!(error, "step 2 of the episode has an action that is none");
+    let error = fail(&|rollout| rollout.steps[2].action[1] = 57.3);
+    assert!(error.starts_with("step 2 sends b to 57.30 rad, far outside -1.00 to 3.00"), "{error}");
     let error = fail(&|rollout| rollout.steps[2].time_secs = 3.0);
-    assert_eq!(error, "step 2 of the log is not after the last");
+    assert_eq!(error, "step 2 of the episode is not after the last");
     assert_eq!(fail(&|rollout| rollout.steps.clear()), "the episode has no steps");
+}
+
+#[test]
+fn an_episode_of_lerobot_s_is_in_the_units_that_the_arm_is_described_with() {
+    let mut joints = joints();
+    for joint in &mut joints {
+        joint.unit = "%".into();
+        joint.value_of_rad = [-50.0, 50.0]; // -100 at -1 rad, 100 at 3
+    }
+    let mut rollout = swing(&joints, 2);
+    for dimension in &mut rollout.spec.actions {
+        dimension.name.push_str(".pos");
+        dimension.unit = String::new();
+    }
+    for step in &mut rollout.steps {
+        step.action = vec![25.0; 6];
+    }
+    let course = Course::new(&rollout, &joints).unwrap();
+    assert_eq!(course.poses[0], [1.5; 6]);
 }
 
 #[test]
@@ -98,10 +121,11 @@ fn an_episode_is_played_on_a_bridge_and_the_arm_follows() {
     rollout.steps.iter().for_each(|step| log.step(step).unwrap());
     log.end(Outcome::Success).unwrap();
     let endpoint = Endpoint { control: follower.endpoint() };
-    let args = ReplayArgs { log: path, episode: 0, speed: 1.0, endpoint };
+    let args = PlayArgs { episode: 0, speed: 1.0, endpoint };
+    let play = |args: &PlayArgs, stop: &AtomicBool| play_until(&rollout, args, stop);
 
     let stop = AtomicBool::new(false);
-    let (course, furthest) = replay_until(&args, &stop).unwrap().unwrap();
+    let (course, furthest) = play(&args, &stop).unwrap().unwrap();
     assert_eq!(course.poses.len(), 61);
     // 0.63 rad/s at most, and a servo is some periods of 20 ms behind its set-point.
     assert!(furthest.off_rad > 0.001 && furthest.off_rad < 0.12, "{furthest:?}");
@@ -111,32 +135,27 @@ fn an_episode_is_played_on_a_bridge_and_the_arm_follows() {
         assert!((joint.goal_rad - angle).abs() < 0.01, "{joint:?}");
     }
     let before = status.plans;
-    let slow = ReplayArgs { speed: 0.5, ..args.clone() };
-    let (_, slowly) = replay_until(&slow, &stop).unwrap().unwrap();
+    let slow = PlayArgs { speed: 0.5, ..args.clone() };
+    let (_, slowly) = play(&slow, &stop).unwrap().unwrap();
     assert!(slowly.off_rad < furthest.off_rad, "{slowly:?} is as far off as {furthest:?}");
     assert!(follower.status().plans > before + 40, "plans are handed over piece by piece");
 
-    let missing = ReplayArgs { episode: 1, ..args.clone() };
-    let error = replay_until(&missing, &stop).unwrap_err().to_string();
+    let missing = ReplayArgs { log: path, play: PlayArgs { episode: 1, ..args.clone() } };
+    let error = replay(&missing).unwrap_err().to_string();
     assert!(error.ends_with("has 1 episode(s), counted from 0: found --episode 1"), "{error}");
     stop.store(true, Ordering::Relaxed);
-    assert!(replay_until(&args, &stop).unwrap().is_none());
+    assert!(play(&args, &stop).unwrap().is_none());
     follower.stop();
 }
 
 #[test]
 fn a_stop_ends_it_with_an_error_and_the_arm_stands() {
     let follower = Follower::start();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("swing.log");
-    let mut log = LogWriter::create(&path).unwrap();
     let rollout = swing(&follower.status().joints, 200);
-    log.begin(&rollout).unwrap();
-    rollout.steps.iter().for_each(|step| log.step(step).unwrap());
     let endpoint = Endpoint { control: follower.endpoint() };
-    let args = ReplayArgs { log: path, episode: 0, speed: 1.0, endpoint };
+    let args = PlayArgs { episode: 0, speed: 1.0, endpoint };
     let error = std::thread::scope(|scope| {
-        let played = scope.spawn(|| replay_until(&args, &AtomicBool::new(false)));
+        let played = scope.spawn(|| play_until(&rollout, &args, &AtomicBool::new(false)));
         follower.wait_for(|status| status.state == "Running" && status.plans > 10);
         follower.stop_arm();
         played.join().unwrap().unwrap_err().to_string()

@@ -22,16 +22,18 @@ fn rig() -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let (arm, path) = slow_so101(folder.path());
     let leader = Emulator::start(Bus::new(&arm), Options::default()).unwrap();
-    let args = TeleopArgs {
+    let session = TeleopSession {
         leader_arm: path.display().to_string(),
         leader_port: leader.path().display().to_string(),
         leader_calibration: None,
         endpoint: Endpoint { control: follower.endpoint() },
-        out: folder.path().join("teleop.log"),
+        cameras: CameraArgs::default(),
+        size: None,
         task: "swing".into(),
         hz: 50,
-        seconds: None,
+        episodes: EpisodesArgs { episodes: 1, seconds: None, pause: None },
     };
+    let args = TeleopArgs { session, out: folder.path().join("teleop.log") };
     Rig { follower, leader, args, _folder: folder }
 }
 
@@ -76,15 +78,13 @@ fn the_follower_goes_where_the_leader_goes_and_it_is_recorded() {
     assert!(rollout.steps.windows(2).all(|pair| pair[0].time_secs < pair[1].time_secs));
     let highest = rollout.steps.iter().map(|step| step.action[1]).fold(0.0, f32::max);
     assert!((highest - 0.706).abs() < 0.01, "460 ticks are 0.706 rad, found {highest}");
-    assert_eq!(rollout.spec.actions[5].unit, "rad");
+    let units: Vec<_> = rollout.spec.actions.iter().map(|one| one.unit.as_str()).collect();
+    assert_eq!(units, ["rad", "rad", "rad", "rad", "rad", "1"], "those of a policy for this arm");
 
     // What was recorded can be played again; what is there is not recorded over.
-    let replay = crate::cli::replay::ReplayArgs {
-        log: args.out.clone(),
-        episode: 0,
-        speed: 1.0,
-        endpoint: args.endpoint.clone(),
-    };
+    let endpoint = args.session.endpoint.clone();
+    let play = crate::cli::PlayArgs { episode: 0, speed: 1.0, endpoint };
+    let replay = crate::cli::replay::ReplayArgs { log: args.out.clone(), play };
     let before = follower.status().plans;
     crate::cli::replay::replay(&replay).unwrap();
     assert!(follower.status().plans > before + 20);
@@ -119,12 +119,61 @@ fn a_leader_that_dies_brings_the_follower_to_rest() {
 }
 
 #[test]
+fn episodes_follow_one_another_with_what_the_cameras_see() {
+    let Rig { follower, leader, mut args, _folder } = rig();
+    let camera = crate::testing::MotionJpeg::start(48, 32);
+    args.session.cameras.cameras = vec![format!("front={}", camera.url()).parse().unwrap()];
+    args.session.size = Some((24, 16));
+    let (episodes, seconds, pause) = (2, Some(1.0), Some(0.3));
+    args.session.episodes = EpisodesArgs { episodes, seconds, pause };
+    lead(&leader, 2100.0);
+    let recorded = teleop_until(&args, &AtomicBool::new(false)).unwrap();
+    assert_eq!(recorded.episodes, 2);
+    let recording = read_log(&args.out).unwrap();
+    assert_eq!(recording.rollouts.len(), 2);
+    for rollout in &recording.rollouts {
+        assert_eq!(rollout.outcome, Outcome::Unknown);
+        let view = &rollout.spec.views[0];
+        assert_eq!((view.name.as_str(), view.width, view.height), ("front", 24, 16));
+        assert!(rollout.steps.len() > 20, "{} steps in a second", rollout.steps.len());
+        assert!(rollout.steps[0].time_secs < 0.2);
+        let views = rollout.steps.iter().map(|step| &step.observation.views[0].rgb);
+        let brightness: Vec<_> = views.map(|image| image.pixel(3, 3)[0]).collect();
+        let new = brightness.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(new > 10, "pictures are as old as {brightness:?}");
+    }
+    follower.wait_for(|status| status.state == "Ready" && status.holder.is_none());
+    follower.stop();
+}
+
+#[test]
+fn a_camera_that_dies_brings_the_follower_to_rest_and_what_was_recorded_stays() {
+    let Rig { follower, leader: _leader, mut args, _folder } = rig();
+    let camera = crate::testing::MotionJpeg::start(48, 32);
+    args.session.cameras.cameras = vec![format!("front={}", camera.url()).parse().unwrap()];
+    let error = std::thread::scope(|scope| {
+        let driven = scope.spawn(|| teleop_until(&args, &AtomicBool::new(false)));
+        follower.wait_for(|status| status.plans > 40);
+        drop(camera);
+        format!("{:#}", driven.join().unwrap().unwrap_err())
+    });
+    assert!(error.starts_with("stopped, for a camera is blind: no picture from camera front"));
+    follower.wait_for(|status| status.state == "Ready" && status.torque);
+    let recording = read_log(&args.out).unwrap();
+    assert_eq!(recording.rollouts[0].outcome, Outcome::Stopped);
+    assert!(!recording.rollouts[0].steps.is_empty());
+    follower.stop();
+}
+
+#[test]
 fn another_arm_cannot_lead() {
     let Rig { follower, args, _folder, .. } = rig();
-    let other = TeleopArgs { leader_arm: "tabletop".into(), ..args.clone() };
+    let mut other = args.clone();
+    other.session.leader_arm = "tabletop".into();
     let error = teleop_until(&other, &AtomicBool::new(false)).unwrap_err().to_string();
     assert!(error.starts_with("the follower's joints are shoulder_pan, "), "{error}");
-    let fast = TeleopArgs { hz: 1000, ..args };
+    let mut fast = args;
+    fast.session.hz = 1000;
     let error = teleop_until(&fast, &AtomicBool::new(false)).unwrap_err().to_string();
     assert_eq!(error, "--hz must be from 10 to 200, found 1000");
     follower.stop();
