@@ -6,7 +6,7 @@ use crate::support::{Lab, RECIPE};
 fn every_verb_has_help() {
     let lab = Lab::new();
     let verbs = "quickstart weights data record train eval import predict serve status reload keys \
-                 bridge view bench";
+                 bridge teleop-record replay view bench";
     for verb in verbs.split(' ') {
         let help = lab.succeed(&format!("{verb} --help"));
         assert!(help.contains("Usage: engraft"), "{verb}: {help}");

@@ -3,6 +3,7 @@
 // A test's helpers may fail as its body may.
 #![allow(clippy::unwrap_used)]
 
+mod arms;
 mod cli;
 mod data;
 mod end_to_end;

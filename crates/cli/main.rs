@@ -14,9 +14,11 @@ mod predict;
 mod progress;
 mod quickstart;
 mod record;
+mod replay;
 mod report;
 mod serve;
 mod server;
+mod teleop;
 mod train;
 mod view;
 mod weights;
@@ -59,6 +61,8 @@ enum Verb {
     #[command(subcommand)]
     Keys(keys::Args),
     Bridge(firmware_bridge::cli::Args),
+    TeleopRecord(teleop::Args),
+    Replay(replay::Args),
     View(view::Args),
     Bench(bench::Args),
 }
@@ -78,6 +82,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Reload(args) => server::reload(&args),
         Verb::Keys(args) => keys::run(&args),
         Verb::Bridge(args) => firmware_bridge::cli::run(&args),
+        Verb::TeleopRecord(args) => teleop::run(&args),
+        Verb::Replay(args) => replay::run(&args),
         Verb::View(args) => view::run(&args),
         Verb::Bench(args) => bench::run(&args),
     }

@@ -1,4 +1,7 @@
-//! `engraft record`: demonstrations from the embedded simulator's scripted expert.
+//! `engraft record`: demonstrations from the embedded simulator's scripted expert, or from rollouts.
+
+mod dataset;
+mod logs;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,29 +9,36 @@ use std::time::Instant;
 
 use anyhow::bail;
 use engraft_core::Environment;
-use engraft_datasets::{LerobotWriter, RecordingOptions};
+use engraft_datasets::LerobotWriter;
 use engraft_sim::{
     Demonstration, Noise, SimOptions, SimView, Simulator, Split, Task, record_episode,
 };
 
-use crate::data::Format;
+pub(crate) use dataset::{Dataset, DatasetArgs};
+use logs::Kept;
+
 use crate::progress::{Bar, note, say};
 
-/// Record demonstrations in the embedded simulator, as a LeRobot dataset.
+/// Record demonstrations as a LeRobot dataset: in the embedded simulator, or out of rollout logs.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The task: drawer or door.
-    #[arg(long, value_name = "TASK")]
-    sim: Task,
+    /// The embedded simulator's task: drawer or door.
+    #[arg(long, value_name = "TASK", required_unless_present = "logs")]
+    sim: Option<Task>,
+    /// A rollout log instead, of `engraft bridge --log` or of teleoperation; repeat it for more.
+    #[arg(long = "log", value_name = "LOG", conflicts_with = "sim")]
+    logs: Vec<PathBuf>,
+    /// Episodes of logs that are taken: those that ended so.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["success", "unknown"])]
+    keep: Vec<Kept>,
     /// The instances: train or heldout.
     #[arg(long, default_value = "train")]
     split: Split,
     /// Episodes to record, dealt out over the instances in turn.
     #[arg(long, default_value_t = 84)]
     episodes: usize,
-    /// The folder to write; it must be new or empty.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[command(flatten)]
+    dataset: DatasetArgs,
     /// Where resets and noise are drawn from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -41,12 +51,6 @@ pub(crate) struct Args {
     /// How much the expert is disturbed; labels stay clean, so recovery is shown. 0 is not at all.
     #[arg(long, default_value_t = 1.0)]
     noise: f64,
-    /// Version of the LeRobot format.
-    #[arg(long, value_enum, default_value = "v3.0")]
-    format: Format,
-    /// Keep when each step was captured, and how many frames were dropped before it.
-    #[arg(long)]
-    capture_times: bool,
 }
 
 /// What to record.
@@ -70,6 +74,9 @@ pub(crate) struct Recorded {
 const MAX_ATTEMPTS: u64 = 20;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let Some(task) = args.sim else {
+        return logs::record(&args.logs, &args.keep, Dataset::new(&args.dataset)?);
+    };
     if !(args.noise.is_finite() && args.noise >= 0.0) {
         bail!("--noise needs a number not below 0, found {}", args.noise);
     }
@@ -83,24 +90,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut views = vec![SimView::Front];
     views.extend(args.wrist.then_some(SimView::Wrist));
     let options = SimOptions { image_size: args.size, views, ..SimOptions::default() };
-    let (task, split, episodes, seed) = (args.sim, args.split, args.episodes, args.seed);
+    let (split, episodes, seed) = (args.split, args.episodes, args.seed);
     let plan = Plan { task, split, options, noise, episodes, seed };
-    let options = RecordingOptions { capture_times: args.capture_times };
-    let (spec, version) = (spec(&plan)?, args.format.into());
-    let mut writer = LerobotWriter::create_with(&args.out, &spec, version, options)?;
+    let mut dataset = Dataset::new(&args.dataset)?;
     let started = Instant::now();
-    let recorded = record(&plan, &mut writer)?;
-    writer.finish()?;
+    let recorded = record(&plan, dataset.writer(&spec(&plan)?)?)?;
+    let out = dataset.finish()?;
     let rate = recorded.steps as f64 / started.elapsed().as_secs_f64();
     note(format_args!("{rate:.0} steps/s"));
     say(format_args!(
-        "{}: {} episodes, {} steps ({} failed attempts left out)",
-        args.out.display(),
-        args.episodes,
-        recorded.steps,
-        recorded.dropped
+        "{out}: {} episodes, {} steps ({} failed attempts left out)",
+        args.episodes, recorded.steps, recorded.dropped
     ))?;
-    note(format_args!("next: engraft data inspect {}", args.out.display()));
+    note(format_args!("next: engraft data inspect {out}"));
     Ok(ExitCode::SUCCESS)
 }
 

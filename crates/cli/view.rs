@@ -12,6 +12,7 @@ use engraft_viz::{Curve, SheetOptions, contact_sheet};
 use crate::data::{check_episode, write_png};
 use crate::mapping::MappingArgs;
 use crate::progress::{note, say};
+use crate::replay::is_log;
 
 /// Look at a dataset, a training run or a rollout log.
 ///
@@ -68,9 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn open(path: &Path, columns: &MappingArgs) -> anyhow::Result<Subject> {
-    // A dataset in one file is told from a rollout log by its ending.
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    if path.is_file() && !matches!(&*ending, "hdf5" | "h5" | "zip") {
+    if is_log(path) {
         let log = engraft_wire::read_log(path)?;
         if !log.whole {
             note("the log ends in the middle of a record; what came before it is shown");

@@ -2,8 +2,9 @@
 //!
 //! An emulator answers on a pseudo-terminal or a TCP port as the arm's own firmware does, takes as
 //! long as the real bus would, moves its joints with bounded speed and acceleration, and damages
-//! what it says on request. The vendors' own SDKs judge it.
+//! what it says on request. The vendors' own SDKs judge it. A camera has its emulator too.
 
+mod camera;
 pub mod dynamixel;
 mod faults;
 pub mod feetech;
@@ -11,6 +12,7 @@ mod line;
 mod plant;
 pub mod xarm;
 
+pub use camera::CameraEmulator;
 pub use faults::Faults;
 pub use line::{Device, Emulator, EmulatorError, Options, Reply};
 pub use plant::{Plant, PlantJoint};

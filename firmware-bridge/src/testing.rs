@@ -1,14 +1,17 @@
 //! What the tests of this crate share: a one-joint robot, a policy that fits it, a camera.
 
-mod camera;
-
 use engraft_core::{
     ActionChunk, Dimension, Environment, Observation, RgbImage, RobotSpec, Transition, View,
     ViewSpec,
 };
 use engraft_wire::{Contract, Model, Reply, Session, Timings, Welcome};
 
-pub(crate) use camera::MotionJpeg;
+use crate::emulate::CameraEmulator;
+
+/// A camera on a port of its own.
+pub(crate) fn camera(width: u32, height: u32) -> CameraEmulator {
+    CameraEmulator::start(([127, 0, 0, 1], 0).into(), width, height).unwrap()
+}
 
 /// One camera, one joint, ten times a second.
 pub(crate) fn spec() -> RobotSpec {

@@ -96,6 +96,11 @@ impl LerobotWriter {
         Ok(writer)
     }
 
+    /// The robot that is recorded.
+    pub fn spec(&self) -> &RobotSpec {
+        &self.spec
+    }
+
     /// Carries on with the dataset in folder `dir`, which may have been left by a crash.
     ///
     /// # Errors

@@ -187,7 +187,7 @@ fn episodes(
 
 /// The arm in the contract's words, where those are `LeRobot`'s: joints with `.pos` behind their
 /// names, in units that nobody wrote down.
-fn as_lerobot_has_it(
+pub(super) fn as_lerobot_has_it(
     mut arm: RobotSpec,
     contract: &RobotSpec,
     units_as_described: bool,

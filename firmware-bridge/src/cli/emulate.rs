@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::arms::xarm::report_address;
 use crate::description::{ArmDescription, Protocol};
-use crate::emulate::{Device, Emulator, Faults, Options, dynamixel, feetech, xarm};
+use crate::emulate::{CameraEmulator, Device, Emulator, Faults, Options, dynamixel, feetech, xarm};
 
 /// Stand for an arm.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,10 +35,16 @@ pub struct EmulateArgs {
     /// silent=ID, echo.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<String>,
+    /// A camera beside it, at this address; once for each.
+    #[arg(long = "camera", value_name = "ADDR")]
+    cameras: Vec<SocketAddr>,
     /// Seed of what goes wrong.
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
 }
+
+/// Columns and rows of an emulated camera's pictures.
+const CAMERA: (u32, u32) = (320, 240);
 
 /// Emulates until Ctrl-C or SIGTERM.
 pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
@@ -48,11 +54,21 @@ pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
     let flag = stop.clone();
     // Whoever runs us may already listen for signals; then theirs is the one that counts.
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    let cameras = args.cameras.iter().map(|&address| camera(address));
+    let _cameras = cameras.collect::<anyhow::Result<Vec<_>>>()?;
     match arm.protocol {
         Protocol::Feetech => serial(feetech::Bus::new(&arm), &arm, args, faults, &stop),
         Protocol::Dynamixel => serial(dynamixel::Bus::new(&arm)?, &arm, args, faults, &stop),
         Protocol::Xarm => network(&arm, args, &stop),
     }
+}
+
+fn camera(address: SocketAddr) -> anyhow::Result<CameraEmulator> {
+    let (width, height) = CAMERA;
+    let camera = CameraEmulator::start(address, width, height)
+        .with_context(|| format!("cannot listen at {address}: choose another port"))?;
+    writeln!(io::stderr(), "an emulated camera at {}", camera.url())?;
+    Ok(camera)
 }
 
 fn serial<D: Device>(

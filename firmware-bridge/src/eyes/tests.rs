@@ -5,11 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::testing::MotionJpeg;
+use crate::emulate::CameraEmulator;
+use crate::testing::camera;
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn address(name: &str, camera: &MotionJpeg) -> CameraAddress {
+fn address(name: &str, camera: &CameraEmulator) -> CameraAddress {
     CameraAddress { name: name.into(), url: camera.url() }
 }
 
@@ -36,7 +37,7 @@ fn until_blind(cameras: &mut Cameras) -> EyesError {
 
 #[test]
 fn each_look_is_at_the_newest_picture_in_the_wanted_size() {
-    let [top, front] = [MotionJpeg::start(64, 48), MotionJpeg::start(32, 32)];
+    let [top, front] = [camera(64, 48), camera(32, 32)];
     let addresses = [address("top", &top), address("front", &front)];
     let wanted = [view("front", 32, 32), view("top", 16, 12)];
     let ordered = Cameras::ordered(&addresses, &wanted).unwrap();
@@ -48,7 +49,7 @@ fn each_look_is_at_the_newest_picture_in_the_wanted_size() {
         let sizes: Vec<_> =
             views.iter().map(|view| (view.rgb.width(), view.rgb.height())).collect();
         assert_eq!(sizes, [(32, 32), (16, 12)]);
-        let seen = views[0].rgb.pixel(5, 5)[0];
+        let seen = views[0].rgb.pixel(16, 16)[0];
         new += usize::from(last != Some(seen));
         last = Some(seen);
         thread::sleep(Duration::from_millis(10));
@@ -61,15 +62,15 @@ fn each_look_is_at_the_newest_picture_in_the_wanted_size() {
 
 #[test]
 fn a_camera_that_goes_away_is_said_and_found_again() {
-    let mut camera = MotionJpeg::start(16, 16);
+    let camera = camera(16, 16);
     let mut cameras = open(&[address("front", &camera)], &[]).unwrap();
     assert_eq!(cameras.views(), [view("front", 16, 16)]);
-    camera.stop();
+    camera.unplug(true);
     let error = until_blind(&mut cameras);
     assert!(matches!(error, EyesError::Silent { .. }), "{error}");
     let said = error.to_string();
     assert!(said.starts_with("no picture from camera front at http://127.0.0.1:"), "{said}");
-    camera.again();
+    camera.unplug(false);
     let began = Instant::now();
     while cameras.look().is_err() {
         assert!(began.elapsed() < SOON, "it is not found again");
@@ -79,9 +80,9 @@ fn a_camera_that_goes_away_is_said_and_found_again() {
 
 #[test]
 fn a_frozen_camera_is_as_good_as_none_unless_that_is_wanted() {
-    let camera = MotionJpeg::start(16, 16);
+    let camera = camera(16, 16);
     let mut cameras = open(&[address("front", &camera)], &[]).unwrap();
-    camera.freeze();
+    camera.freeze(true);
     let error = until_blind(&mut cameras);
     assert!(matches!(error, EyesError::Frozen { .. }), "{error}");
     let still = CameraOptions { frozen: None, ..CameraOptions::default() };
@@ -94,7 +95,7 @@ fn a_frozen_camera_is_as_good_as_none_unless_that_is_wanted() {
 
 #[test]
 fn what_is_no_camera_is_said_in_one_line() {
-    let camera = MotionJpeg::start(16, 16);
+    let camera = camera(16, 16);
     let two = [address("front", &camera), address("front", &camera)];
     assert!(matches!(open(&two, &[]).unwrap_err(), EyesError::Twice { .. }));
     let names = Cameras::ordered(&two[..1], &[view("top", 8, 8), view("front", 8, 8)]).unwrap_err();
@@ -121,7 +122,7 @@ fn what_is_no_camera_is_said_in_one_line() {
 
 #[test]
 fn a_damaged_picture_now_and_then_is_passed_over() {
-    let camera = MotionJpeg::start(16, 16);
+    let camera = camera(16, 16);
     let url = format!("{}?some-noise", camera.url());
     let mut cameras = open(&[CameraAddress { name: "front".into(), url }], &[]).unwrap();
     for _ in 0..100 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use clap::Parser;
-use engraft_core::ActionChunk;
+use engraft_core::{ActionChunk, Dimension, RobotSpec};
 use engraft_wire::{
     Access, Incoming, Model, Reply, ServerSocket, Session as SessionId, Timings, Welcome,
     decode_request, read_log,
@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::cli::verify;
 use crate::description::ArmDescription;
-use crate::emulate::{Emulator, Options, feetech};
+use crate::emulate::{Device, Emulator, Options, feetech};
 use crate::limits::Limiter;
 
 const HORIZON: usize = 8;
@@ -183,6 +183,88 @@ fn the_drawer_opens_through_plans_servos_and_their_bus() {
     let verified = verify::play(&journal).unwrap();
     assert_eq!(verified.differs, None);
     assert!(verified.set_points > 150, "{verified:?}");
+}
+
+#[test]
+fn a_policy_looks_through_cameras_and_the_arm_rests_when_one_goes_blind() {
+    let mut arm = ArmDescription::find("tabletop").unwrap();
+    arm.setpoint_hz = 50;
+    let options = Options { baud: arm.baud, ..Options::default() };
+    let emulator = Emulator::start(feetech::Bus::new(&arm), options).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [log, description] = ["run.log", "arm.toml"].map(|name| folder.path().join(name));
+    std::fs::write(&description, toml::to_string(&arm).unwrap()).unwrap();
+    let server = Running::start(2, 7);
+    let camera = crate::testing::camera(64, 32);
+    let text = format!(
+        "--arm {} --port {} --torque-on --policy {} --max-steps 100000 --instruction look --log {} \
+         --control tcp://127.0.0.1:* --telemetry tcp://127.0.0.1:*",
+        description.display(),
+        emulator.path().display(),
+        server.endpoint,
+        log.display(),
+    );
+    let stop = AtomicBool::new(false);
+    let error = run_until(&args(&text), &stop).unwrap_err().to_string();
+    let expected = "the policy looks through front: give --camera NAME=URL for each, or --eyes";
+    assert_eq!(error, expected);
+    let other = args(&format!("{text} --camera side={}", camera.url()));
+    let error = run_until(&other, &stop).unwrap_err().to_string();
+    assert!(error.starts_with("the policy looks through front, found side"), "{error}");
+
+    let seeing = args(&format!("{text} --camera front={}", camera.url()));
+    let error = thread::scope(|scope| {
+        let ran = scope.spawn(|| run_until(&seeing, &stop).unwrap_err());
+        let began = Instant::now();
+        while std::fs::metadata(&log).map_or(0, |file| file.len()) < 100_000 {
+            assert!(began.elapsed() < Duration::from_mins(1), "nothing is recorded");
+            thread::sleep(Duration::from_millis(20));
+        }
+        camera.unplug(true);
+        format!("{:#}", ran.join().unwrap())
+    });
+    let blind = "stopped, for the policy is blind: no picture from camera front at http://";
+    assert!(error.starts_with(blind), "{error}");
+    let recording = read_log(&log).unwrap();
+    let rollout = &recording.rollouts[0];
+    assert_eq!((rollout.outcome, rollout.task.as_str()), (Outcome::Stopped, "look"));
+    assert!(recording.whole && rollout.steps.len() > 10);
+    let seen = rollout.steps.iter().map(|step| &step.observation.views[0].rgb);
+    assert!(seen.clone().all(|image| (image.width(), image.height()) == (32, 32)));
+    let greys: std::collections::BTreeSet<_> = seen.map(|image| image.pixel(16, 16)[0]).collect();
+    assert!(greys.len() > 5, "it saw {greys:?}");
+    // The arm stands: nothing is told to it any more.
+    let at = |emulator: &Emulator<feetech::Bus>| {
+        emulator
+            .with(|bus| bus.plant().joints.iter().map(|joint| joint.position).collect::<Vec<_>>())
+    };
+    let before = at(&emulator);
+    thread::sleep(Duration::from_millis(300));
+    let moved = before.iter().zip(at(&emulator)).map(|(before, after)| (after - before).abs());
+    assert!(moved.fold(0.0, f64::max) < 3.0, "ticks");
+}
+
+#[test]
+fn an_arm_in_lerobot_s_words_needs_its_units_said() {
+    let described = RobotSpec {
+        name: "so101".into(),
+        control_hz: 30.0,
+        views: Vec::new(),
+        proprio: vec![Dimension::new("elbow_flex", "%")],
+        actions: vec![Dimension::new("elbow_flex", "%")],
+    };
+    let mut contract = described.clone();
+    contract.proprio[0] = Dimension::new("elbow_flex.pos", "");
+    contract.actions[0] = Dimension::new("elbow_flex.pos", "");
+    let as_is = crate::cli::drive::as_lerobot_has_it;
+    let error = as_is(described.clone(), &contract, false).unwrap_err().to_string();
+    assert!(error.contains("what unit elbow_flex.pos was demonstrated in"), "{error}");
+    assert!(error.ends_with("then --units-as-described"), "{error}");
+    contract.check(&as_is(described.clone(), &contract, true).unwrap()).unwrap();
+    // Other names, and units that are said, are held against each other as ever.
+    contract.actions[0] = Dimension::new("elbow_flex.pos", "rad");
+    let found = as_is(described, &contract, true).unwrap();
+    assert!(contract.check(&found).is_err());
 }
 
 #[test]
