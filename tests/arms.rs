@@ -23,21 +23,22 @@ impl Drop for Process {
     }
 }
 
-/// A bridge whose emulated SO-101 has torque, and where it listens to verbs.
-fn bridge(lab: &Lab, port: &str) -> (Process, String) {
+/// A bridge whose emulated SO-101 has torque, where it listens to verbs, and its telemetry.
+fn bridge(lab: &Lab, port: &str) -> (Process, String, String) {
     let any = "tcp://127.0.0.1:*";
     let words = format!(
         "bridge --arm so101.toml --port {port} --no-policy --torque-on --control {any} --telemetry {any}"
     );
     let mut child = lab.command(&words).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let control = lines.find_map(|line| {
-        let rest = line.strip_prefix("verbs at ")?;
-        Some(rest.split(',').next().unwrap().to_owned())
+    let ends = lines.find_map(|line| {
+        let (control, telemetry) = line.strip_prefix("verbs at ")?.split_once(", telemetry at ")?;
+        Some((control.to_owned(), telemetry.to_owned()))
     });
+    let (control, telemetry) = ends.unwrap();
     assert!(lines.any(|line| line == "torque is on"), "it has no torque");
     thread::spawn(move || lines.for_each(drop));
-    (Process(child), control.unwrap())
+    (Process(child), control, telemetry)
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn what_a_person_shows_becomes_a_dataset_and_moves_an_arm_again() {
     let emulate = || Emulator::start(feetech::Bus::new(&arm), Options::default()).unwrap();
     let (follower, leader) = (emulate(), emulate());
     let port = |emulator: &Emulator<feetech::Bus>| emulator.path().display().to_string();
-    let (mut running, control) = bridge(&lab, &port(&follower));
+    let (mut running, control, telemetry) = bridge(&lab, &port(&follower));
     let camera = CameraEmulator::start(([127, 0, 0, 1], 0).into(), 64, 48).unwrap();
 
     let moving = AtomicBool::new(true);
@@ -104,6 +105,12 @@ fn what_a_person_shows_becomes_a_dataset_and_moves_an_arm_again() {
     assert!(played.starts_with(&format!("played {steps} actions in ")), "{played}");
     let wrong = lab.fail(&format!("replay shown --episode 7 --control {control}"));
     assert!(wrong.contains("there is no episode 7: expected 0 to 1"), "{wrong}");
+    // Seen live, off the control thread, where this engraft can record.
+    if cfg!(feature = "viz") {
+        let said = lab.succeed(&format!("view {telemetry} --seconds 1 --save arm.rrd"));
+        assert_eq!(said, "wrote arm.rrd\n");
+        assert!(std::fs::metadata(lab.path().join("arm.rrd")).unwrap().len() > 10_000);
+    }
     let status = running.0.try_wait().unwrap();
     assert!(status.is_none(), "the bridge ended: {status:?}");
 }

@@ -1,4 +1,7 @@
-//! `engraft view`: look at a dataset, a training run or a rollout.
+//! `engraft view`: look at a dataset, a training run, a rollout, or an arm that runs.
+
+#[cfg(feature = "viz")]
+mod arm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,12 +17,13 @@ use crate::mapping::MappingArgs;
 use crate::progress::{note, say};
 use crate::replay::is_log;
 
-/// Look at a dataset, a training run or a rollout log.
+/// Look at a dataset, a training run, a rollout log, or an arm that runs.
 ///
 /// Without --save and --png it starts the rerun viewer, which comes with `pip install rerun-sdk`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A dataset's folder or file, a run's folder, or a rollout log that `engraft bridge --log` wrote.
+    /// A dataset's folder or file, a run's folder, a rollout log that `engraft bridge --log` wrote,
+    /// or the telemetry of a bridge that runs, such as tcp://127.0.0.1:5556.
     path: PathBuf,
     /// One episode, from 0; all if absent.
     #[arg(long)]
@@ -36,6 +40,9 @@ pub(crate) struct Args {
     /// Go on showing a rollout log while it is being written; Ctrl-C ends it.
     #[arg(long, conflicts_with_all = ["episode", "png"])]
     follow: bool,
+    /// End looking at a running arm after so long.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["episode", "png", "follow"])]
+    seconds: Option<f64>,
     #[command(flatten)]
     columns: MappingArgs,
 }
@@ -50,6 +57,13 @@ enum Subject {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.follow {
         recording::follow(args)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(endpoint) = args.path.to_str().filter(|path| path.starts_with("tcp://")) {
+        recording::watch(endpoint, args)?;
+        if let Some(path) = &args.save {
+            say(format_args!("wrote {}", path.display()))?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let subject = open(&args.path, &args.columns)?;
@@ -189,6 +203,10 @@ mod recording {
         not_built()
     }
 
+    pub(super) fn watch(_: &str, _: &super::Args) -> anyhow::Result<()> {
+        not_built()
+    }
+
     pub(super) fn save(_: &super::Rollout, _: &Path) -> anyhow::Result<()> {
         not_built()
     }
@@ -217,6 +235,11 @@ mod recording {
             sinks.push(Sink::Viewer);
         }
         sinks
+    }
+
+    /// Shows an arm that runs.
+    pub(super) fn watch(endpoint: &str, args: &Args) -> anyhow::Result<()> {
+        super::arm::watch(endpoint, &sinks(args), args.seconds)
     }
 
     /// Shows what a log holds and what is added to it, until a signal comes.

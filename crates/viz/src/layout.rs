@@ -18,7 +18,11 @@ fn grid(name: &str, columns: usize, views: Vec<ContainerLike>) -> ContainerLike 
 
 /// `root` with the side panels out of the way, on the timeline `step`.
 fn laid_out(root: impl Into<ContainerLike>) -> Blueprint {
-    let time = TimePanel::new().with_timeline("step").with_state(PanelState::Collapsed);
+    laid_out_on("step", root)
+}
+
+fn laid_out_on(timeline: &str, root: impl Into<ContainerLike>) -> Blueprint {
+    let time = TimePanel::new().with_timeline(timeline).with_state(PanelState::Collapsed);
     Blueprint::new(root)
         .with_auto_views(false)
         .with_auto_layout(false)
@@ -66,6 +70,22 @@ pub(crate) fn robot(log: &RobotLog, attention: &BTreeSet<(String, String)>) -> B
     let proprio = TimeSeriesView::new("proprio").with_origin("proprio");
     let right = Vertical::new([actions, proprio.into()]).with_row_shares([2.0, 1.0]);
     laid_out(Horizontal::new([left.into(), right.into()]).with_column_shares([1.0, 1.2]))
+}
+
+/// A plot per joint at the left; loads, temperatures, lateness and events at the right.
+pub(crate) fn arm(joints: &[String]) -> Blueprint {
+    let joint = |name: &String| {
+        TimeSeriesView::new(name.clone()).with_origin(path(&["joint", name])).into()
+    };
+    let left = grid("joints", 2, joints.iter().map(joint).collect());
+    let plot = |name: &str| TimeSeriesView::new(name).with_origin(name).into();
+    let right = Vertical::new([
+        plot("load"),
+        plot("temperature"),
+        plot("lateness"),
+        TextLogView::new("events").with_origin("events").into(),
+    ]);
+    laid_out_on("time", Horizontal::new([left, right.into()]).with_column_shares([1.6, 1.0]))
 }
 
 /// One plot per metric.

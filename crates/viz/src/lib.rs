@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | a rollout | [`contact_sheet`], [`rollout_curves`] | `rollout_to_rrd`, `RolloutRecording` |
 //! | a rollout, while it happens | | `Recorder` |
+//! | an arm, while it runs | | `ArmRecording` |
 //! | a dataset | [`write_png`] of one picture | `dataset_to_rrd`, `DatasetRecording` |
 //! | a training run | [`training_curves`] | `curves_to_rrd`, `TrainingRecording` |
 //! | an evaluation | [`success_bars`] | |
@@ -32,6 +33,7 @@
 //! | `action/NAME/limited` | where a limit changed what was sent |
 //! | `events`, `about` | limits, episodes and outcome in words |
 //! | `training/METRIC/RUN` | training curves |
+//! | `joint/NAME`, `load`, `temperature`, `lateness` | an arm, as its bridge tells |
 //!
 //! # Example
 //!
@@ -62,6 +64,8 @@ mod style;
 mod trace;
 
 #[cfg(feature = "rerun")]
+mod arm;
+#[cfg(feature = "rerun")]
 mod layout;
 #[cfg(feature = "rerun")]
 mod recorder;
@@ -81,6 +85,8 @@ pub use ratios::{Ratio, ratio_bars};
 pub use report::{Block, Command, Report, Section, Table};
 pub use sheet::{SheetOptions, contact_sheet};
 
+#[cfg(feature = "rerun")]
+pub use arm::{ArmMoment, ArmRecording, JointMoment};
 #[cfg(feature = "rerun")]
 pub use recorder::Recorder;
 #[cfg(feature = "rerun")]
