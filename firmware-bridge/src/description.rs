@@ -1,5 +1,6 @@
 //! An arm in a TOML file: its joints, their ids and models, and what each may do.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -7,6 +8,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hand::HandDescription;
 use crate::units::Unit;
 
 /// What an arm speaks.
@@ -100,6 +102,9 @@ pub struct ArmDescription {
     /// Where the hand may be.
     #[serde(default)]
     pub workspace: Option<Workspace>,
+    /// What a policy's actions say about the hand; without it they are angles of the joints.
+    #[serde(default)]
+    pub hand: Option<HandDescription>,
     /// The joints, from the base outwards; a gripper last.
     pub joints: Vec<JointDescription>,
 }
@@ -146,6 +151,12 @@ pub enum DescriptionError {
     },
 }
 
+/// URDFs that come along, as the descriptions beside them name them.
+const SHIPPED_URDFS: &[(&str, &str)] = &[
+    ("so101.urdf", include_str!("../arms/so101.urdf")),
+    ("xarm7.urdf", include_str!("../arms/xarm7.urdf")),
+];
+
 /// Descriptions that come along, by name.
 const SHIPPED: &[(&str, &str)] = &[
     ("so101", include_str!("../arms/so101.toml")),
@@ -184,6 +195,21 @@ impl ArmDescription {
             arm.urdf = Some(folder.join(urdf));
         }
         Ok(arm)
+    }
+
+    /// The text of its URDF, if it names one: a file, or one that comes along.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn urdf_text(&self) -> io::Result<Option<Cow<'static, str>>> {
+        let Some(urdf) = &self.urdf else { return Ok(None) };
+        let shipped = SHIPPED_URDFS.iter().find(|(known, _)| Path::new(known) == urdf);
+        match (fs::read_to_string(urdf), shipped) {
+            (Ok(text), _) => Ok(Some(text.into())),
+            (Err(_), Some((_, text))) => Ok(Some((*text).into())),
+            (Err(error), None) => Err(error),
+        }
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, DescriptionError> {

@@ -3,6 +3,8 @@
 //! It runs at the policy's rate on a thread of its own. It holds the lease like any operator, and
 //! nothing that it says reaches the arm but through the pilot.
 
+mod error;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,9 +15,10 @@ use engraft_core::{Dimension, Observation, Outcome, RobotSpec};
 use crate::control::{Controls, Moment, Request};
 use crate::controller::{ControlConfig, Controller, Outputs};
 use crate::description::ArmDescription;
-use crate::eyes::{Eyes, EyesError};
+use crate::eyes::Eyes;
+use crate::hand::Hand;
 use crate::hub::Board;
-use crate::limits::{LimitsError, from_spec};
+use crate::limits::from_spec;
 use crate::link::{Link, LinkEvent};
 use crate::machine::{Event, State};
 use crate::operator::{Leases, resample};
@@ -25,6 +28,8 @@ use crate::recorder::{self, Recorder};
 use crate::session::EpisodeReport;
 use crate::units::JointScales;
 
+pub use error::DriverError;
+
 /// How long the control thread may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The way to where an episode begins takes this part of each joint's fastest velocity.
@@ -32,60 +37,13 @@ const GENTLY: f64 = 0.3;
 /// Seconds between two waypoints on that way.
 const LEG_SECS: f64 = 0.1;
 
-/// Why an episode could not be played.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DriverError {
-    /// No policy server answered.
-    #[error("no policy server at {endpoint} within {waited:?}{}", because(.trouble.as_ref()))]
-    NoServer {
-        /// Where it was looked for.
-        endpoint: String,
-        /// For how long.
-        waited: Duration,
-        /// What was heard last.
-        trouble: Option<String>,
-    },
-    /// The policy is for another robot.
-    #[error("the policy does not fit this robot: {0}")]
-    Mismatch(String),
-    /// The bridge did not do what it was asked for.
-    #[error("{asked}: {detail}")]
-    Refused {
-        /// What it was asked for.
-        asked: &'static str,
-        /// Why not.
-        detail: String,
-    },
-    /// The bridge is in a fault that only a person may clear.
-    #[error("stopped by a fault: {cause}{}", because(.trouble.as_ref()))]
-    Fault {
-        /// What it is.
-        cause: String,
-        /// What went wrong last.
-        trouble: Option<String>,
-    },
-    /// A stop was asked for.
-    #[error("stopped")]
-    Stopped,
-    /// Nothing can be seen; the arm came to rest.
-    #[error("stopped, for the policy is blind")]
-    Blind(#[from] EyesError),
-    /// Limits make no sense.
-    #[error(transparent)]
-    Limits(#[from] LimitsError),
-}
-
-fn because(trouble: Option<&String>) -> String {
-    trouble.map_or(String::new(), |trouble| format!(" ({trouble})"))
-}
-
 /// What the arm senses and accepts, in the policy's words.
 pub fn robot_spec(
     arm: &ArmDescription,
     scales: &[JointScales],
     control_hz: f32,
     eyes: &dyn Eyes,
+    hand: Option<&Hand>,
 ) -> RobotSpec {
     let dimensions = arm.joints.iter().zip(scales).map(|(joint, scales)| {
         let at = |angle| scales.radians.convert(angle, scales.policy) as f32;
@@ -97,9 +55,15 @@ pub fn robot_spec(
         name: arm.name.clone(),
         control_hz,
         views: eyes.views().to_vec(),
-        proprio: dimensions.clone(),
-        actions: dimensions,
+        actions: hand.map_or_else(|| dimensions.clone(), |hand| hand.dimensions(&dimensions)),
+        proprio: dimensions,
     }
+}
+
+/// Angles in radians as the policy has them.
+fn in_units(scales: &[JointScales], angles_rad: &[f64]) -> Vec<f32> {
+    let joints = scales.iter().zip(angles_rad);
+    joints.map(|(scales, &angle)| scales.radians.convert(angle, scales.policy) as f32).collect()
 }
 
 /// What a driver needs of the bridge.
@@ -125,6 +89,10 @@ pub struct Driver<'a> {
     link: Link,
     controller: Controller,
     eyes: Box<dyn Eyes>,
+    /// What its actions are of, if not of the joints.
+    pub hand: Option<Hand>,
+    /// Where the joints were told to be a period ago, in radians.
+    told_rad: Vec<f64>,
     /// Where it is written down.
     pub recorder: Option<Recorder>,
     plans: u64,
@@ -146,8 +114,19 @@ impl<'a> Driver<'a> {
         config: ControlConfig,
     ) -> Result<Self, DriverError> {
         let controller = Controller::new(spec.clone(), from_spec(&spec), config)?;
-        let recorder = None;
-        Ok(Self { arm, scales, spec, wheel, link, controller, eyes, recorder, plans: 0 })
+        Ok(Self {
+            arm,
+            scales,
+            spec,
+            wheel,
+            link,
+            controller,
+            eyes,
+            hand: None,
+            told_rad: Vec::new(),
+            recorder: None,
+            plans: 0,
+        })
     }
 
     /// What talks to the policy, for its counters.
@@ -245,8 +224,7 @@ impl<'a> Driver<'a> {
     }
 
     fn proprio(&self, moment: &Moment) -> Vec<f32> {
-        let scales = self.scales.iter().zip(&moment.position_rad);
-        scales.map(|(scales, &angle)| scales.radians.convert(angle, scales.policy) as f32).collect()
+        in_units(&self.scales, &moment.position_rad)
     }
 
     /// Brings the arm to where the episode begins, gently and within every limit.
@@ -335,6 +313,8 @@ impl<'a> Driver<'a> {
         self.wheel.controls.tell(Input::Episode(episode));
         self.event("start", Event::Start)?;
         let base = self.tick() + 1;
+        let told_rad = self.moment()?.goal_rad;
+        self.told_rad = told_rad.get(..self.scales.len()).unwrap_or_default().to_vec();
         self.controller.start(episode, &first, self.wheel.controls.now());
         let (mut outcome, mut steps) = (Outcome::Unknown, 0);
         let mut played = Ok(());
@@ -398,42 +378,51 @@ impl<'a> Driver<'a> {
                 taken |= self.hear(heard, &mut outputs);
             }
         }
+        let told_rad = moment.goal_rad.get(..self.scales.len()).unwrap_or_default();
         if taken {
-            let waypoints_rad: Vec<f64> = self
-                .controller
-                .wanted()
-                .take(MAX_WAYPOINTS)
-                .flat_map(|action| {
-                    action.iter().zip(&self.scales).map(|(&value, scales)| {
-                        scales.policy.convert(f64::from(value), scales.radians)
-                    })
-                })
-                .collect();
             // An action is where to be at the end of its period.
             let observed = self.controller.observed().unwrap_or(now);
-            if let Err(error) =
+            let waypoints = self.waypoints(told_rad);
+            let done = waypoints.and_then(|waypoints_rad| {
                 self.hand_over(episode, observed, base + step + 1, waypoints_rad, false)
-            {
+            });
+            if let Err(error) = done {
                 // The pilot goes on with what it has; what it says is there to be read.
                 self.wheel.board.set_trouble(error.to_string());
             }
         }
         if let Some(recorder) = &mut self.recorder {
-            let action = self
-                .scales
-                .iter()
-                .zip(&moment.goal_rad)
-                .map(|(scales, &angle)| scales.radians.convert(angle, scales.policy) as f32);
+            let action = match &self.hand {
+                Some(hand) => hand.action(&self.told_rad, told_rad, &self.scales),
+                None => in_units(&self.scales, told_rad),
+            };
             recorder.step(recorder::Moment {
                 time_secs: step as f64 * self.wheel.plan_period_secs,
                 observation,
                 chunk: outputs.chunk,
-                action: action.collect(),
+                action,
                 limited: Vec::new(),
                 attention: outputs.attention,
             });
         }
+        self.told_rad = told_rad.to_vec();
         Ok(())
+    }
+
+    /// What the policy wants, as angles of all joints, action after action.
+    fn waypoints(&mut self, told_rad: &[f64]) -> Result<Vec<f64>, DriverError> {
+        let wanted = self.controller.wanted().take(MAX_WAYPOINTS);
+        if let Some(hand) = &mut self.hand {
+            return Ok(hand.waypoints(told_rad, wanted, &self.scales)?);
+        }
+        let scales = &self.scales;
+        let angles = wanted.flat_map(|action| {
+            action
+                .iter()
+                .zip(scales)
+                .map(|(&value, scales)| scales.policy.convert(f64::from(value), scales.radians))
+        });
+        Ok(angles.collect())
     }
 
     fn listen(&mut self, outputs: &mut Outputs) -> bool {

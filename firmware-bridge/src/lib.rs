@@ -24,6 +24,7 @@ pub mod description;
 pub mod driver;
 pub mod emulate;
 pub mod eyes;
+pub mod hand;
 pub mod hub;
 pub mod kinematics;
 pub mod limits;

@@ -161,8 +161,5 @@ fn probe() -> Granted {
 
 /// The links of an arm that has a workspace to keep.
 pub(super) fn chain(arm: &ArmDescription) -> anyhow::Result<Option<Chain>> {
-    let (Some(urdf), Some(tip), Some(_)) = (&arm.urdf, &arm.tip, &arm.workspace) else {
-        return Ok(None);
-    };
-    Ok(Some(Chain::read(urdf, tip)?))
+    Ok(if arm.workspace.is_some() { Chain::of(arm)? } else { None })
 }

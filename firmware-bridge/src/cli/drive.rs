@@ -17,6 +17,7 @@ use crate::control::Request;
 use crate::controller::ControlConfig;
 use crate::driver::{Driver, Wheel, robot_spec};
 use crate::eyes::{CameraEyes, Eyes, SimEyes};
+use crate::hand::Hand;
 use crate::link::{Link, LinkConfig};
 use crate::machine::Patience;
 use crate::pilot::PilotConfig;
@@ -151,7 +152,9 @@ fn episodes(
     eyes: Box<dyn Eyes>,
     stop: &AtomicBool,
 ) -> anyhow::Result<ExitCode> {
-    let spec = robot_spec(&bridge.arm, &bridge.scales, contract.spec.control_hz, eyes.as_ref());
+    let hand = Hand::of(&bridge.arm, contract.spec.period_secs())?;
+    let (arm, rate) = (&bridge.arm, contract.spec.control_hz);
+    let spec = robot_spec(arm, &bridge.scales, rate, eyes.as_ref(), hand.as_ref());
     let spec = as_lerobot_has_it(spec, &contract.spec, args.units_as_described)?;
     contract.spec.check(&spec).context("the policy was not trained for this arm")?;
     let hello = Hello { client: CLIENT.into(), spec: Some(spec.clone()), token };
@@ -171,7 +174,8 @@ fn episodes(
     };
     let link = Link::open(&args.policy, keys, hello, LinkConfig::default())?;
     let scales = bridge.scales.clone();
-    let mut driver = Driver::new(&bridge.arm, scales, spec, wheel, link, eyes, config)?;
+    let mut driver = Driver::new(arm, scales, spec, wheel, link, eyes, config)?;
+    driver.hand = hand;
     driver.recorder = args.log.as_deref().map(|path| Recorder::create(path, false)).transpose()?;
     await_torque(bridge, stop)?;
     let (played, ended) = play(&mut driver, args, stop)?;

@@ -105,8 +105,13 @@ impl Chain {
     ///
     /// When the URDF is of no use, or its joints are not the description's first ones.
     pub fn of(arm: &ArmDescription) -> Result<Option<Self>, ChainError> {
-        let (Some(urdf), Some(tip)) = (&arm.urdf, &arm.tip) else { return Ok(None) };
-        let chain = Self::read(urdf, tip)?;
+        let (Some(path), Some(tip)) = (&arm.urdf, &arm.tip) else { return Ok(None) };
+        let bad = |detail: String| ChainError::Urdf { path: path.clone(), detail };
+        let text = arm.urdf_text().map_err(|error| bad(error.to_string()))?.unwrap_or_default();
+        let chain = Self::parse(&text, tip).map_err(|error| match error {
+            ChainError::Urdf { detail, .. } => bad(detail),
+            error => error,
+        })?;
         let same = chain.joints.len() <= arm.joints.len()
             && chain.joints.iter().zip(&arm.joints).all(|(a, b)| a.name == b.name);
         if !same {

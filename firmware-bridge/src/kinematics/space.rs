@@ -1,9 +1,11 @@
 //! What a policy's numbers say about the hand: where it is to be, or by how much it is to move.
 
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion, Vector3};
+use serde::{Deserialize, Serialize};
 
 /// How a turn is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Turn {
     /// Three numbers: an axis as long as its angle in radians.
     AxisAngle,
@@ -13,9 +15,11 @@ pub enum Turn {
 }
 
 /// Whose axes a movement is along.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Frame {
     /// The base's; the tip turns in place.
+    #[default]
     Base,
     /// The tip's own.
     Tool,
@@ -64,6 +68,17 @@ impl Turn {
         match self {
             Self::AxisAngle => 3,
             Self::Rot6d => 6,
+        }
+    }
+
+    /// A turn in its numbers.
+    fn write(self, turn: &UnitQuaternion<f64>) -> Vec<f64> {
+        match self {
+            Self::AxisAngle => turn.scaled_axis().iter().copied().collect(),
+            Self::Rot6d => {
+                let matrix = turn.to_rotation_matrix();
+                matrix.matrix().fixed_columns::<2>(0).iter().copied().collect()
+            }
         }
     }
 
@@ -138,6 +153,25 @@ impl ActionSpace {
                 kind.read(turn)? * commanded.rotation,
             )),
         })
+    }
+}
+
+impl ActionSpace {
+    /// The action that [`apply`](Self::apply) makes `to` of `from` with.
+    pub fn between(self, from: &Isometry3<f64>, to: &Isometry3<f64>) -> Vec<f64> {
+        let (shift, turn) = match self {
+            Self::PoseAbs(_) => (to.translation.vector, to.rotation),
+            Self::PoseDelta(_, Frame::Tool) => {
+                let step = from.inv_mul(to);
+                (step.translation.vector, step.rotation)
+            }
+            Self::PoseDelta(_, Frame::Base) => {
+                let shift = to.translation.vector - from.translation.vector;
+                (shift, to.rotation * from.rotation.inverse())
+            }
+        };
+        let (Self::PoseAbs(kind) | Self::PoseDelta(kind, _)) = self;
+        shift.iter().copied().chain(kind.write(&turn)).collect()
     }
 }
 

@@ -16,7 +16,9 @@ use super::*;
 use crate::cli::verify;
 use crate::description::ArmDescription;
 use crate::emulate::{Device, Emulator, Options, feetech};
+use crate::hand::Hand;
 use crate::limits::Limiter;
+use crate::units::JointScales;
 
 const HORIZON: usize = 8;
 
@@ -38,6 +40,7 @@ struct Expert {
     seed: u64,
     episode: u32,
     played: Vec<Vec<f32>>,
+    hand: Option<(Hand, Vec<JointScales>)>,
 }
 
 impl Expert {
@@ -55,14 +58,20 @@ impl Expert {
         for _ in 0..HORIZON {
             let action = self.simulator.expert_action();
             self.simulator.step_blind(&action);
-            values.extend(&action);
+            match &self.hand {
+                Some((hand, scales)) => values.extend(in_hand(hand, scales, &action)),
+                None => values.extend(&action),
+            }
             self.played.push(action);
         }
         ActionChunk::new(HORIZON, values.len() / HORIZON, values).unwrap()
     }
 
     fn serve(mut self, socket: &ServerSocket, stop: &AtomicBool) {
-        let contract = contract(&self.simulator);
+        let mut contract = contract(&self.simulator);
+        if let Some((hand, _)) = &self.hand {
+            contract.spec.actions = hand.dimensions(&contract.spec.actions);
+        }
         let welcome = Welcome {
             session: SessionId([5; 16]),
             model: Model { name: "expert".into(), hash: "0123456789".into() },
@@ -94,6 +103,15 @@ impl Expert {
     }
 }
 
+/// The pose of the hand that an action of the joints leads to.
+fn in_hand(hand: &Hand, scales: &[JointScales], action: &[f32]) -> Vec<f32> {
+    let joints = action.iter().zip(scales);
+    let angles: Vec<f64> = joints
+        .map(|(&value, scales)| scales.policy.convert(f64::from(value), scales.radians))
+        .collect();
+    hand.action(&angles, &angles, scales)
+}
+
 fn contract(simulator: &Simulator) -> Contract {
     let spec = Environment::spec(simulator).clone();
     Contract { spec, num_frames: 1, horizon: HORIZON }
@@ -107,9 +125,13 @@ struct Running {
 
 impl Running {
     fn start(instance: usize, seed: u64) -> Self {
+        Self::with_hand(instance, seed, None)
+    }
+
+    fn with_hand(instance: usize, seed: u64, hand: Option<(Hand, Vec<JointScales>)>) -> Self {
         let options = SimOptions { image_size: 32, ..SimOptions::default() };
         let simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
-        let expert = Expert { simulator, instance, seed, episode: 0, played: Vec::new() };
+        let expert = Expert { simulator, instance, seed, episode: 0, played: Vec::new(), hand };
         let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
         let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
         let flag = stop.clone();
@@ -183,6 +205,39 @@ fn the_drawer_opens_through_plans_servos_and_their_bus() {
     let verified = verify::play(&journal).unwrap();
     assert_eq!(verified.differs, None);
     assert!(verified.set_points > 150, "{verified:?}");
+}
+
+#[test]
+fn the_drawer_opens_by_poses_of_the_hand() {
+    let mut arm = ArmDescription::find("tabletop").unwrap();
+    arm.setpoint_hz = 50;
+    let assets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sim/assets");
+    (arm.urdf, arm.tip) = (Some(assets.join("arm.urdf")), Some("tcp".into()));
+    let hand = "action = \"pose\"\nturn = \"rot6d\"";
+    arm.hand = Some(toml::from_str(hand).unwrap());
+    let emulator =
+        Emulator::start(feetech::Bus::new(&arm), Options { baud: arm.baud, ..Options::default() });
+    let emulator = emulator.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [log, description] = ["run.log", "arm.toml"].map(|name| folder.path().join(name));
+    std::fs::write(&description, toml::to_string(&arm).unwrap()).unwrap();
+    let scales = crate::arms::scales(&arm, None).unwrap();
+    let hand = Hand::of(&arm, 0.1).unwrap().unwrap();
+    let server = Running::with_hand(2, 7, Some((hand, scales)));
+    let args = args(&format!(
+        "--arm {} --port {} --eyes sim --torque-on --policy {} --split heldout --instance 2 \
+         --seed 7 --log {} --control tcp://127.0.0.1:* --telemetry tcp://127.0.0.1:*",
+        description.display(),
+        emulator.path().display(),
+        server.endpoint,
+        log.display(),
+    ));
+    assert_eq!(run_until(&args, &AtomicBool::new(false)).unwrap(), ExitCode::SUCCESS);
+    let rollout = &read_log(&log).unwrap().rollouts[0];
+    assert_eq!(rollout.outcome, Outcome::Success);
+    let names: Vec<_> = rollout.spec.actions.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!([names[0], names[3], names[9]], ["hand_x", "hand_r1", "gripper"]);
+    assert!(rollout.steps.iter().all(|step| step.action.len() == 10));
 }
 
 #[test]

@@ -80,3 +80,21 @@ fn a_leash_brings_the_commanded_pose_back() {
     let turn = UnitQuaternion::from_axis_angle(&Vector3::z_axis(), 0.2);
     near(&held, &Isometry3::from_parts(Translation3::new(0.35, 0.0, 0.2), turn));
 }
+
+#[test]
+fn the_action_between_two_poses_leads_from_one_to_the_other() {
+    let about = |x, y, z| UnitQuaternion::from_scaled_axis(Vector3::new(x, y, z));
+    let from = Isometry3::from_parts(Translation3::new(0.3, -0.1, 0.2), about(0.4, -1.1, 0.3));
+    let to = Isometry3::from_parts(Translation3::new(0.1, 0.2, 0.25), about(-0.2, 0.9, 1.4));
+    for turn in [Turn::AxisAngle, Turn::Rot6d] {
+        for space in [
+            ActionSpace::PoseAbs(turn),
+            ActionSpace::PoseDelta(turn, Frame::Base),
+            ActionSpace::PoseDelta(turn, Frame::Tool),
+        ] {
+            let action = space.between(&from, &to);
+            assert_eq!(action.len(), space.dim());
+            near(&space.apply(&from, &action).unwrap(), &to);
+        }
+    }
+}
