@@ -1,13 +1,13 @@
-//! The README's commands, as written.
+//! The commands of the READMEs, as written.
 
 use std::fs;
 use std::path::Path;
 
 use crate::support::Lab;
 
-/// The lines of the README's `sh` blocks.
-fn commands() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+/// The lines of a README's `sh` blocks.
+fn commands(readme: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(readme);
     let readme = fs::read_to_string(path).unwrap();
     let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     blocks.flat_map(str::lines).map(str::to_owned).collect()
@@ -15,15 +15,17 @@ fn commands() -> Vec<String> {
 
 #[test]
 fn the_two_commands_are_the_ones_that_are_tested() {
-    let commands = commands();
+    let commands = commands("README.md");
     assert_eq!(commands[0], "cargo run --release -- quickstart");
     assert_eq!(commands[1], "cargo test --workspace");
 }
 
 #[test]
-fn every_engraft_command_of_the_readme_is_one() {
+fn every_engraft_command_of_the_readmes_is_one() {
     let lab = Lab::new();
-    for line in commands().iter().filter(|line| line.starts_with("engraft ")) {
+    let all = ["README.md", "firmware-bridge/README.md", "crates/client/python/README.md"];
+    let all: Vec<String> = all.into_iter().flat_map(commands).collect();
+    for line in all.iter().filter(|line| line.starts_with("engraft ")) {
         let verbs: Vec<&str> =
             line.split(' ').skip(1).take_while(|word| !word.starts_with("--")).collect();
         let nested = matches!(verbs.first(), Some(&("weights" | "data" | "import" | "keys")));

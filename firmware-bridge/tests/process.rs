@@ -194,3 +194,23 @@ fn verbs_say_what_is_wrong_on_one_line() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("no bridge runs there"), "{text}");
 }
+
+#[test]
+fn every_command_of_the_readme_is_one() {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines = blocks.flat_map(str::lines).filter(|line| line.starts_with("firmware-bridge "));
+    let mut checked = 0;
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        let help = Command::new(BRIDGE).args([words[0], "--help"]).output().unwrap();
+        assert!(help.status.success(), "`{line}`: there is no such verb");
+        let help = String::from_utf8(help.stdout).unwrap();
+        for flag in words.iter().filter(|word| word.starts_with("--")) {
+            assert!(help.contains(flag), "`{line}`: {} has no {flag}", words[0]);
+        }
+        checked += 1;
+    }
+    assert!(checked > 10, "{checked} commands");
+}
