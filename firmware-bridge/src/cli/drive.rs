@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use engraft_core::{Outcome, RobotSpec};
+use engraft_wire::operator::BridgeStatus;
 use engraft_wire::{ClientKeys, Contract, Hello, Token};
 
 use super::arm::Bridge;
@@ -119,7 +120,16 @@ fn idle(bridge: &Bridge, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     said(
         "no policy: `firmware-bridge status --watch`, `torque on`, `goto` and `shutdown` are yours",
     )?;
+    let mut known = String::new();
     while !stop.load(Ordering::Relaxed) && !bridge.is_finished() {
+        let BridgeStatus { state, cause, trouble, .. } = bridge.board.status();
+        if state != known && matches!(state.as_str(), "Fault" | "Estop" | "Disconnected") {
+            let why = [cause, trouble].into_iter().flatten().collect::<Vec<_>>().join(": ");
+            said(&format!(
+                "{state} ({why}): `firmware-bridge status` says more, `reset` leads out"
+            ))?;
+        }
+        known = state;
         thread::sleep(Duration::from_millis(50));
     }
     Ok(ExitCode::SUCCESS)
