@@ -4,6 +4,7 @@ pub mod dynamixel;
 pub mod feetech;
 pub mod scan;
 mod sim;
+pub mod simulator;
 pub mod xarm;
 
 use std::net::SocketAddr;
@@ -127,6 +128,7 @@ pub fn open(
             }
             Err(_) => Box::new(xarm::XarmMotors::new(arm, port)?),
         },
+        Protocol::Simulator => Box::new(simulator::SimulatorMotors::new(arm, port)?),
     })
 }
 
@@ -147,6 +149,10 @@ pub fn open_to_calibrate(
         }
         Protocol::Xarm => {
             let detail = format!("an {} is calibrated by its maker, and needs no file", arm.name);
+            return Err(MotorsError::Refused { detail }.into());
+        }
+        Protocol::Simulator => {
+            let detail = "a simulator knows its angles, and needs no calibration".into();
             return Err(MotorsError::Refused { detail }.into());
         }
     })
@@ -190,11 +196,11 @@ pub fn scales(
             })
             .collect());
     }
-    let per_turn = match arm.protocol {
-        Protocol::Feetech | Protocol::Dynamixel => SERVO_TICKS,
-        Protocol::Xarm => std::f64::consts::TAU * 1e6,
+    let (per_turn, middle) = if arm.protocol.is_serial() {
+        (SERVO_TICKS, (SERVO_TICKS / 2.0) as i32)
+    } else {
+        (MICRORADIANS_PER_TURN, 0)
     };
-    let middle = if arm.protocol == Protocol::Xarm { 0 } else { (SERVO_TICKS / 2.0) as i32 };
     let joints = arm.joints.iter().map(|joint| {
         let zero = joint.zero_ticks.unwrap_or(middle);
         let radians = Scale::radians(per_turn, zero, joint.inverted);
@@ -214,3 +220,5 @@ pub fn scales(
 
 /// Ticks in a turn of the servos.
 const SERVO_TICKS: f64 = 4096.0;
+/// Ticks in a turn where a protocol takes angles.
+const MICRORADIANS_PER_TURN: f64 = std::f64::consts::TAU * 1e6;

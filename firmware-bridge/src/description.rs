@@ -21,6 +21,18 @@ pub enum Protocol {
     Dynamixel,
     /// UFACTORY's controller over TCP: xArm 5, 6 and 7.
     Xarm,
+    /// A simulator over ZeroMQ, as [`engraft_wire::simulator`] describes it.
+    Simulator,
+}
+
+impl Protocol {
+    /// Whether it runs over a serial port, to servos that a calibration knows.
+    pub fn is_serial(self) -> bool {
+        match self {
+            Self::Feetech | Self::Dynamixel => true,
+            Self::Xarm | Self::Simulator => false,
+        }
+    }
 }
 
 /// One joint.
@@ -31,12 +43,14 @@ pub struct JointDescription {
     pub name: String,
     /// Its id on the bus, or its number on the arm.
     pub id: u8,
-    /// Its model, as the vendor writes it, in lower case: `sts3215`, `xl330-m288`.
+    /// Its model, as the vendor writes it, in lower case: `sts3215`, `xl330-m288`; for a simulator
+    /// the name that it gives itself.
     pub model: String,
     /// What the policy's numbers mean.
     #[serde(default)]
     pub unit: Unit,
-    /// Ticks where its angle is zero; without it, the middle of the calibrated range.
+    /// Ticks where its angle is zero; without it, the middle of the calibrated range, and where
+    /// ticks are microradians, 0.
     #[serde(default)]
     pub zero_ticks: Option<i32>,
     /// Whether a growing angle means falling ticks.
@@ -46,7 +60,8 @@ pub struct JointDescription {
     /// no range.
     #[serde(default)]
     pub full_turn: bool,
-    /// Smallest angle, in radians. For a gripper: open, whichever number is larger.
+    /// Smallest angle, in radians, or place in metres where a simulated joint slides. For a
+    /// gripper: open, whichever number is larger.
     pub min_rad: f64,
     /// Largest angle. For a gripper: closed.
     pub max_rad: f64,
@@ -236,7 +251,7 @@ impl ArmDescription {
         if self.joints.is_empty() {
             return wrong("joints", "expected at least one".into());
         }
-        if self.protocol != Protocol::Xarm && self.baud.is_none() {
+        if self.protocol.is_serial() && self.baud.is_none() {
             return wrong("baud", "a serial arm needs one".into());
         }
         for (i, joint) in self.joints.iter().enumerate() {
@@ -308,6 +323,7 @@ impl fmt::Display for Protocol {
             Self::Feetech => "feetech",
             Self::Dynamixel => "dynamixel",
             Self::Xarm => "xarm",
+            Self::Simulator => "simulator",
         })
     }
 }

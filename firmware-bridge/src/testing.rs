@@ -1,5 +1,7 @@
 //! What the tests of this crate share: a one-joint robot, a policy that fits it, a camera.
 
+pub(crate) mod simulator;
+
 use engraft_core::{
     ActionChunk, Dimension, Environment, Observation, RgbImage, RobotSpec, Transition, View,
     ViewSpec,

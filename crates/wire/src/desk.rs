@@ -18,14 +18,18 @@ const MAX_BYTES: i64 = 64 << 10;
 /// Messages that wait for a slow reader before the newest are dropped.
 const MAX_WAITING: i32 = 16;
 
-fn common(socket: &zmq::Socket) -> zmq::Result<()> {
+pub(crate) fn common(socket: &zmq::Socket) -> zmq::Result<()> {
     socket.set_linger(0)?;
     socket.set_maxmsgsize(MAX_BYTES)?;
     socket.set_sndhwm(MAX_WAITING)?;
     socket.set_rcvhwm(MAX_WAITING)
 }
 
-fn bind(socket: &zmq::Socket, endpoint: &str, plaintext: bool) -> Result<String, SocketError> {
+pub(crate) fn bind(
+    socket: &zmq::Socket,
+    endpoint: &str,
+    plaintext: bool,
+) -> Result<String, SocketError> {
     if !is_loopback(endpoint)? && !plaintext {
         return Err(SocketError::Exposed { endpoint: endpoint.to_owned() });
     }
@@ -40,7 +44,7 @@ fn connect(socket: &zmq::Socket, endpoint: &str) -> Result<(), SocketError> {
     socket.connect(endpoint).map_err(|source| SocketError::Connect { endpoint: named(), source })
 }
 
-fn millis(time: Duration) -> i32 {
+pub(crate) fn millis(time: Duration) -> i32 {
     i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
 }
 

@@ -20,6 +20,7 @@ pub mod ndarray;
 mod npy;
 pub mod openpi;
 pub mod operator;
+pub mod simulator;
 pub mod socket;
 #[cfg(test)]
 mod tests;
@@ -37,5 +38,6 @@ pub use message::{
     Session, Status, Timings, Welcome,
 };
 pub use native::{decode_request, decode_response, encode_request, encode_response};
+pub use simulator::{SimulatorDesk, SimulatorSocket};
 pub use socket::{Access, ClientSocket, Incoming, Peer, ServerSocket, Waker};
 pub use token::{Token, TokenError};

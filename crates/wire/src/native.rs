@@ -302,7 +302,7 @@ pub(crate) fn at_most(what: &'static str, limit: usize, found: usize) -> Result<
     if found > limit { Err(WireError::TooLarge { what, limit, found }) } else { Ok(()) }
 }
 
-fn bounds<F: AsRef<[u8]>>(frames: &[F]) -> Result<(), WireError> {
+pub(crate) fn bounds<F: AsRef<[u8]>>(frames: &[F]) -> Result<(), WireError> {
     at_most("frames of a message", MAX_FRAMES, frames.len())?;
     let header = frames.first().map_or(0, |header| header.as_ref().len());
     at_most("bytes of a header", MAX_HEADER_BYTES, header)
@@ -323,7 +323,7 @@ pub(crate) fn value(bytes: &[u8]) -> Result<Value, WireError> {
 }
 
 /// Whether bytes are one value within the bounds of a header.
-fn fits(header: &[u8]) -> Result<(), WireError> {
+pub(crate) fn fits(header: &[u8]) -> Result<(), WireError> {
     at_most("bytes of a header", MAX_HEADER_BYTES, header.len())?;
     msgpack::check(header, Bounds { values: MAX_VALUES, depth: MAX_DEPTH })
 }

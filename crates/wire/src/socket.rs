@@ -100,7 +100,7 @@ impl Wake {
 }
 
 /// All frames of one message; what passes a bound is read and forgotten.
-fn receive_frames(
+pub(crate) fn receive_frames(
     socket: &zmq::Socket,
     max_bytes: usize,
 ) -> zmq::Result<Result<Vec<Frame>, WireError>> {
@@ -129,7 +129,7 @@ fn receive_frames(
 }
 
 /// Takes the empty frame off the front.
-fn strip(mut frames: Vec<Frame>) -> Result<Vec<Frame>, WireError> {
+pub(crate) fn strip(mut frames: Vec<Frame>) -> Result<Vec<Frame>, WireError> {
     if frames.first().is_some_and(|frame| frame.0.is_empty()) {
         frames.remove(0);
         return Ok(frames);
@@ -282,7 +282,7 @@ impl ServerSocket {
     }
 }
 
-fn dealer(
+pub(crate) fn dealer(
     context: &zmq::Context,
     endpoint: &str,
     keys: Option<&ClientKeys>,

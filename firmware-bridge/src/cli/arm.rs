@@ -19,7 +19,8 @@ use crate::units::JointScales;
 /// A real arm, or an emulated one.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ArmArgs {
-    /// The arm's serial port, best by its name under /dev/serial/by-id, or HOST for an xArm.
+    /// The arm's serial port, best by its name under /dev/serial/by-id, HOST for an xArm, or
+    /// tcp://HOST:PORT for a simulator.
     #[arg(long, value_name = "PORT")]
     pub port: Option<String>,
     /// The arm's calibration, as LeRobot writes it.

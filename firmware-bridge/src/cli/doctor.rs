@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::arms::{self, scan};
 use crate::calibration::Calibration;
-use crate::description::{ArmDescription, Protocol};
+use crate::description::ArmDescription;
 
 use super::arm::ArmArgs;
 use super::cameras::CameraArgs;
@@ -70,7 +70,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         scan_all(&arm, port)?;
     }
     let calibration = args.real.calibration.as_deref().map(Calibration::read).transpose()?;
-    if calibration.is_none() && arm.protocol != Protocol::Xarm {
+    if calibration.is_none() && arm.protocol.is_serial() {
         say("no calibration: angles count from the middle of each servo; give --calibration FILE")?;
     }
     let mut motors = arms::open(&arm, port, calibration.as_ref())?;
@@ -86,7 +86,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         }
         Err(error) => {
             say(&format!("the arm does not answer as described: {error}"))?;
-            if !args.scan {
+            if !args.scan && arm.protocol.is_serial() {
                 say("`--scan` asks every id at every baud rate")?;
             }
             return Ok(ExitCode::from(1));
@@ -162,7 +162,7 @@ fn serial_ports(dev: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn scan_all(arm: &ArmDescription, port: &str) -> anyhow::Result<()> {
-    if arm.protocol == Protocol::Xarm {
+    if !arm.protocol.is_serial() {
         return Ok(());
     }
     let mut found = 0;

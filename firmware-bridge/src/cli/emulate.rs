@@ -60,6 +60,10 @@ pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
         Protocol::Feetech => serial(feetech::Bus::new(&arm), &arm, args, faults, &stop),
         Protocol::Dynamixel => serial(dynamixel::Bus::new(&arm)?, &arm, args, faults, &stop),
         Protocol::Xarm => network(&arm, args, &stop),
+        Protocol::Simulator => bail!(
+            "a simulator stands for an arm by itself: start it, such as `engraft-mujoco`, and give \
+             its address to `firmware-bridge run --port`"
+        ),
     }
 }
 

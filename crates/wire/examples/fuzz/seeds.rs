@@ -4,6 +4,7 @@ use engraft_core::{
     ActionChunk, AttentionMap, DepthImage, Dimension, Observation, Outcome, RgbImage, RobotSpec,
     Rollout, RolloutStep, View, ViewSpec,
 };
+use engraft_wire::simulator::{self, Answer, Description, JointRange, Joints, Sight, State};
 use engraft_wire::{
     Contract, ErrorCode, Hello, Infer, Keys, LogWriter, Model, Percentiles, Refusal, Reply,
     Request, Response, Session, Status, Timings, Token, Welcome, encode_request, encode_response,
@@ -140,6 +141,67 @@ pub(crate) fn responses() -> Named {
     ];
     all.map(|(name, response)| (name, join(&encode_response(&response).expect("a whole response"))))
         .to_vec()
+}
+
+fn joints(values: &[f64]) -> Joints {
+    Joints::new(values).expect("a few finite numbers")
+}
+
+/// What a bridge asks of a simulator.
+pub(crate) fn simulator_requests() -> Named {
+    let all = [
+        ("describe", simulator::Request::Describe),
+        ("sense", simulator::Request::Sense),
+        ("command", simulator::Request::Command { goal_rad: joints(&[0.5, -1.0]) }),
+        ("torque", simulator::Request::Torque { on: true }),
+        ("reset", simulator::Request::Reset { instance: 2, seed: 9 }),
+        ("look", simulator::Request::Look),
+    ];
+    let encode = |request| simulator::encode_request(7, &request).expect("a whole request");
+    all.map(|(name, request)| (name, encode(request))).to_vec()
+}
+
+/// What a simulator answers.
+pub(crate) fn simulator_answers() -> Named {
+    let joint = |name: &str| JointRange { name: name.into(), min_rad: -1.5, max_rad: 1.5 };
+    let description = Description {
+        name: "bench".into(),
+        version: "mujoco 4.0.0".into(),
+        task: "open the drawer".into(),
+        joints: vec![joint("shoulder"), joint("elbow")],
+        views: spec(false).views,
+        instances: vec!["left".into(), "right".into()],
+        step_secs: 0.002,
+        watchdog_secs: 0.25,
+        eyes_port: Some(5571),
+    };
+    let bare = State {
+        position_rad: joints(&[0.5, -1.0]),
+        velocity_rad_s: joints(&[0.0, 0.25]),
+        ..State::default()
+    };
+    let state = State { time_secs: 1.5, effort: Some(joints(&[0.0, 1.0])), torque: true, ..bare };
+    let seen = |success, views| {
+        Answer::Sight(Box::new(Sight {
+            time_secs: 2.0,
+            success,
+            observation: observation(8, views),
+        }))
+    };
+    let all = [
+        ("description", Answer::Description(Box::new(description))),
+        ("state", Answer::State(state)),
+        ("state-bare", Answer::State(bare)),
+        ("placed", Answer::Placed { start_rad: Some(joints(&[0.0, 0.5])) }),
+        ("placed-anywhere", Answer::Placed { start_rad: None }),
+        ("sight", seen(Some(false), 1)),
+        ("sight-blind", seen(None, 0)),
+        ("error", Answer::Error { detail: "torque is off".into() }),
+    ];
+    all.map(|(name, answer)| {
+        (name, join(&simulator::encode_answer(7, &answer).expect("a whole answer")))
+    })
+    .to_vec()
 }
 
 fn bytes(value: &Value) -> Vec<u8> {

@@ -8,7 +8,7 @@ use engraft_core::Observation;
 use engraft_wire::groot::{self, Ask};
 use engraft_wire::{
     Contract, Keys, KeysError, LogError, LogWriter, Recording, Refusal, Request, Response,
-    WireError, decode_request, decode_response, encode_request, encode_response, openpi,
+    WireError, decode_request, decode_response, encode_request, encode_response, openpi, simulator,
 };
 use rmpv::{Value, ValueRef};
 
@@ -116,6 +116,29 @@ pub(crate) const TARGETS: &[Target] = &[
         ],
     },
     Target {
+        name: "simulator-request",
+        form: Form::Value,
+        judge: simulator_request,
+        seeds: seeds::simulator_requests,
+        kinds: [
+            &["Describe", "Sense", "Command", "Torque", "Reset", "Look"],
+            &["TooLarge", "Header", "Version", "Kind"],
+        ],
+    },
+    Target {
+        name: "simulator-answer",
+        form: Form::Frames,
+        judge: simulator_answer,
+        seeds: seeds::simulator_answers,
+        kinds: [
+            &["Description", "State", "Placed", "Sight", "Error"],
+            &[
+                "TooLarge", "Header", "Version", "Kind", "Count", "Dtype", "Shape", "Length",
+                "Missing",
+            ],
+        ],
+    },
+    Target {
         name: "modality",
         form: Form::Text,
         judge: modality,
@@ -212,6 +235,42 @@ fn response(bytes: &[u8], cost: &mut Cost) -> Verdict {
         Response::Status(_) => "Status",
         Response::Reloaded(_) => "Reloaded",
         Response::Goodbye => "Goodbye",
+        _ => "another",
+    })
+}
+
+fn simulator_request(bytes: &[u8], cost: &mut Cost) -> Verdict {
+    let taken = cost.of(|| simulator::decode_request(bytes)).map_err(|error| refused(&error))?;
+    let encode = |(seq, request): &_| Ok(vec![simulator::encode_request(*seq, request)?]);
+    same_again(&taken, encode, |frames| simulator::decode_request(&frames[0]));
+    Ok(match taken.1 {
+        simulator::Request::Describe => "Describe",
+        simulator::Request::Sense => "Sense",
+        simulator::Request::Command { .. } => "Command",
+        simulator::Request::Torque { .. } => "Torque",
+        simulator::Request::Reset { .. } => "Reset",
+        simulator::Request::Look => "Look",
+        _ => "another",
+    })
+}
+
+fn simulator_answer(bytes: &[u8], cost: &mut Cost) -> Verdict {
+    let frames = split(bytes);
+    let taken = cost.of(|| simulator::decode_answer(&frames)).map_err(|error| refused(&error))?;
+    let encode = |(seq, answer): &_| simulator::encode_answer(*seq, answer);
+    same_again(&taken, encode, simulator::decode_answer);
+    Ok(match taken.1 {
+        simulator::Answer::Description(_) => "Description",
+        simulator::Answer::State(state) => {
+            let all = [state.position_rad, state.velocity_rad_s, state.effort.unwrap_or_default()];
+            let finite =
+                |joints: &simulator::Joints| joints.as_slice().iter().all(|n| n.is_finite());
+            assert!(all.iter().all(finite), "a number that is none");
+            "State"
+        }
+        simulator::Answer::Placed { .. } => "Placed",
+        simulator::Answer::Sight(_) => "Sight",
+        simulator::Answer::Error { .. } => "Error",
         _ => "another",
     })
 }
