@@ -128,6 +128,7 @@ pub fn open(
             }
             Err(_) => Box::new(xarm::XarmMotors::new(arm, port)?),
         },
+        Protocol::Simulator if calibration.is_some() => return uncalibrated_simulator(),
         Protocol::Simulator => Box::new(simulator::SimulatorMotors::new(arm, port)?),
     })
 }
@@ -151,11 +152,13 @@ pub fn open_to_calibrate(
             let detail = format!("an {} is calibrated by its maker, and needs no file", arm.name);
             return Err(MotorsError::Refused { detail }.into());
         }
-        Protocol::Simulator => {
-            let detail = "a simulator knows its angles, and needs no calibration".into();
-            return Err(MotorsError::Refused { detail }.into());
-        }
+        Protocol::Simulator => return uncalibrated_simulator(),
     })
+}
+
+fn uncalibrated_simulator<T>() -> Result<T, OpenError> {
+    let detail = "a simulator knows its angles, and takes no calibration".into();
+    Err(MotorsError::Refused { detail }.into())
 }
 
 /// Why an arm cannot be opened.

@@ -3,6 +3,7 @@
 mod camera;
 mod cameras;
 mod multipart;
+mod remote;
 mod sim;
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,21 @@ use engraft_core::{View, ViewSpec};
 
 pub use camera::CameraAddress;
 pub use cameras::{CameraEyes, CameraOptions, Cameras};
+pub use remote::RemoteEyes;
 pub use sim::SimEyes;
 
 /// Why nothing can be seen. An arm whose policy is blind comes to rest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EyesError {
+    /// A simulator shows nothing, or not what it should.
+    #[error("the simulator at {endpoint} shows nothing: {detail}")]
+    Simulator {
+        /// Where its arm listens.
+        endpoint: String,
+        /// What was expected and what was found.
+        detail: String,
+    },
     /// A camera sends nothing.
     #[error("no picture from camera {camera} for {:.1} s{}", waited.as_secs_f64(), because(.trouble.as_ref()))]
     Silent {

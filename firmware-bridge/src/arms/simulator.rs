@@ -37,8 +37,8 @@ impl Default for SimulatorTimings {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(1),
-            // Five of them in a row are a fault.
-            answer: Duration::from_millis(20),
+            // Less than what counts as a gap of the control loop; five of them in a row are a fault.
+            answer: Duration::from_millis(40),
             settle: Duration::from_secs(1),
         }
     }
@@ -84,13 +84,13 @@ fn refused<T>(detail: impl Into<String>) -> Result<T, MotorsError> {
 }
 
 /// Radians as ticks. `None` for what is no 32-bit number.
-fn ticks(angle_rad: f64) -> Option<i32> {
+pub(crate) fn ticks(angle_rad: f64) -> Option<i32> {
     let ticks = (angle_rad * 1e6).round();
     (ticks.abs() < f64::from(i32::MAX)).then_some(ticks as i32)
 }
 
 /// The simulator at an address, as far as it can be connected to at all.
-pub(crate) fn connect(endpoint: &str) -> Result<SimulatorSocket, MotorsError> {
+fn connect(endpoint: &str) -> Result<SimulatorSocket, MotorsError> {
     SimulatorSocket::connect(endpoint).map_err(|error| port(endpoint, &error))
 }
 
@@ -103,10 +103,7 @@ fn port(endpoint: &str, error: &SocketError) -> MotorsError {
 }
 
 /// What a simulator says it is.
-pub(crate) fn describe(
-    socket: &mut SimulatorSocket,
-    patience: Duration,
-) -> Result<Description, MotorsError> {
+fn describe(socket: &mut SimulatorSocket, patience: Duration) -> Result<Description, MotorsError> {
     let endpoint = socket.endpoint().to_owned();
     match socket.ask(&Request::Describe, patience) {
         Ok(Answer::Description(description)) => Ok(*description),

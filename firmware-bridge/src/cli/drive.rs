@@ -14,10 +14,12 @@ use engraft_wire::{ClientKeys, Contract, Hello, Token};
 
 use super::arm::Bridge;
 use super::run::{Args, CLIENT, report};
+use crate::arms;
 use crate::control::Request;
 use crate::controller::ControlConfig;
+use crate::description::{ArmDescription, Protocol};
 use crate::driver::{Driver, Wheel, robot_spec};
-use crate::eyes::{CameraEyes, Eyes, SimEyes};
+use crate::eyes::{CameraEyes, Eyes, RemoteEyes, SimEyes};
 use crate::hand::Hand;
 use crate::link::{Link, LinkConfig};
 use crate::machine::Patience;
@@ -30,6 +32,8 @@ use crate::session::EpisodeReport;
 pub enum EyesKind {
     /// The embedded simulator's cameras, whose world moves as the arm was measured to move.
     Sim,
+    /// The cameras of the simulator that the arm is in, which is at --port.
+    Remote,
 }
 
 /// Seconds between two waypoints where no policy says otherwise.
@@ -141,6 +145,14 @@ fn eyes(args: &Args, contract: &Contract, stop: &AtomicBool) -> anyhow::Result<B
     match args.eyes {
         Some(_) if !args.cameras.cameras.is_empty() => bail!("give --eyes or --camera, not both"),
         Some(EyesKind::Sim) => Ok(Box::new(SimEyes::new(args.task, args.split, &contract.spec)?)),
+        Some(EyesKind::Remote) => {
+            let arm = ArmDescription::find(&args.arm)?;
+            let simulated = arm.protocol == Protocol::Simulator;
+            ensure!(simulated, "--eyes remote is for an arm in a simulator, {} is none", arm.name);
+            let port = args.real.port.as_deref().context("--port is missing: where is it?")?;
+            let scales = arms::scales(&arm, None)?;
+            Ok(Box::new(RemoteEyes::connect(port, &contract.spec, scales)?))
+        }
         None if args.cameras.cameras.is_empty() && !views.is_empty() => {
             let names: Vec<_> = views.iter().map(|view| view.name.as_str()).collect();
             let names = names.join(", ");
@@ -275,3 +287,6 @@ fn play(driver: &mut Driver<'_>, args: &Args, stop: &AtomicBool) -> anyhow::Resu
     }
     Ok((played, Ok(())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! The whole bridge with a simulator of one's own: its arm, its cameras, and a policy in a thread.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use clap::Parser;
+use engraft_core::{ActionChunk, Dimension, RobotSpec, ViewSpec};
+use engraft_wire::{
+    Access, Incoming, Infer, Model, Reply, Request as Asked, Response, ServerSocket, Session,
+    Timings, Welcome, decode_request, read_log,
+};
+
+use super::*;
+use crate::cli::run::run_until;
+use crate::cli::verify;
+use crate::testing::simulator::{Double, arm};
+
+const HORIZON: usize = 8;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn args(text: &str) -> Args {
+    Command::parse_from(std::iter::once("bridge").chain(text.split_whitespace())).args
+}
+
+fn contract() -> Contract {
+    let dimensions = [("shoulder", "rad"), ("elbow", "rad"), ("gripper", "1")];
+    let dimensions = dimensions.map(|(name, unit)| Dimension::new(name, unit)).to_vec();
+    let spec = RobotSpec {
+        name: "bench_arm".into(),
+        control_hz: 10.0,
+        views: vec![ViewSpec { name: "front".into(), width: 16, height: 12, depth: false }],
+        proprio: dimensions.clone(),
+        actions: dimensions,
+    };
+    Contract { spec, num_frames: 1, horizon: HORIZON }
+}
+
+/// Raises the shoulder from where it is, and leaves the rest where it is.
+fn raise(infer: &Infer, hash: &str) -> Reply {
+    let seen = infer.stack.last().unwrap();
+    assert_eq!(seen.views[0].rgb.pixels()[..3], [7, 8, 9], "what the simulator shows");
+    let steps = (1..=HORIZON).flat_map(|step| {
+        let mut action = seen.proprio.clone();
+        action[0] += 0.04 * step as f32;
+        action
+    });
+    Reply {
+        session: infer.session,
+        seq: infer.seq,
+        episode: infer.episode,
+        first_tick: infer.tick,
+        t_obs_nanos: infer.t_obs_nanos,
+        model_hash: hash.into(),
+        timings: Timings::default(),
+        chunk: ActionChunk::new(HORIZON, 3, steps.collect()).unwrap(),
+        attention: Vec::new(),
+    }
+}
+
+struct Policy {
+    endpoint: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Policy {
+    fn start() -> Self {
+        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
+        let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+        let flag = stop.clone();
+        let thread = Some(thread::spawn(move || serve(&socket, &flag)));
+        Self { endpoint, stop, thread }
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn serve(socket: &ServerSocket, stop: &AtomicBool) {
+    let welcome = Welcome {
+        session: Session([6; 16]),
+        model: Model { name: "raise".into(), hash: "0123456789".into() },
+        fingerprint: contract().spec.fingerprint(),
+        contract: contract(),
+        max_bytes: 1 << 20,
+    };
+    while !stop.load(Ordering::Relaxed) {
+        let event = socket.receive(Duration::from_millis(5)).unwrap();
+        let Incoming::Message((peer, frames)) = event else { continue };
+        let response = match decode_request(&frames.unwrap()).unwrap() {
+            Asked::Hello(_) => Response::Welcome(welcome.clone()),
+            Asked::Ping { seq } => Response::Pong { seq },
+            Asked::Infer(infer) => Response::Reply(raise(&infer, &welcome.model.hash)),
+            _ => continue,
+        };
+        socket.send(&peer, &response).unwrap();
+    }
+}
+
+/// The arm's description as a file, and a command line with both endpoints free.
+fn command(folder: &Path, port: &str, policy: &Policy, more: &str) -> Args {
+    let description = folder.join("arm.toml");
+    std::fs::write(&description, toml::to_string(&arm()).unwrap()).unwrap();
+    args(&format!(
+        "--arm {} --port {port} --torque-on --policy {} --seed 7 --control tcp://127.0.0.1:* \
+         --telemetry tcp://127.0.0.1:* {more}",
+        description.display(),
+        policy.endpoint,
+    ))
+}
+
+#[test]
+fn a_policy_drives_a_simulator_of_one_s_own_and_sees_through_its_cameras() {
+    let (simulator, policy) = (Double::start(), Policy::start());
+    let folder = tempfile::tempdir().unwrap();
+    let [log, journal] = ["run.log", "run.journal"].map(|name| folder.path().join(name));
+    // Pictures that take most of a period make no set-point late.
+    simulator.world().look = Duration::from_millis(40);
+    let more = format!(
+        "--eyes remote --episodes 2 --log {} --journal {}",
+        log.display(),
+        journal.display()
+    );
+    let args = command(folder.path(), &simulator.endpoint(), &policy, &more);
+    assert_eq!(run_until(&args, &AtomicBool::new(false)).unwrap(), ExitCode::SUCCESS);
+
+    assert_eq!(simulator.world().resets, [(0, 7), (1, 7)]);
+    let recording = read_log(&log).unwrap();
+    assert_eq!(recording.rollouts.len(), 2);
+    for (rollout, instance) in recording.rollouts.iter().zip(["left", "right"]) {
+        assert_eq!((rollout.outcome, &*rollout.instance), (Outcome::Success, instance));
+        assert_eq!(rollout.task, "raise the shoulder");
+        let first = &rollout.steps[0].observation;
+        assert_eq!((first.views[0].rgb.width(), first.views[0].rgb.height()), (16, 12));
+        // It began where the simulator says that an episode begins.
+        for (joint, start) in first.proprio.iter().zip([0.0, 0.1, 0.5]) {
+            assert!((joint - start).abs() < 0.05, "{:?}", first.proprio);
+        }
+    }
+    let verified = verify::play(&journal).unwrap();
+    assert_eq!(verified.differs, None);
+    assert!(verified.set_points > 100, "{verified:?}");
+    assert!(simulator.world().commands > 100);
+}
+
+#[test]
+fn remote_eyes_are_for_an_arm_in_a_simulator_that_has_cameras() {
+    let (simulator, policy) = (Double::start(), Policy::start());
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &str| {
+        let args = command(folder.path(), &simulator.endpoint(), &policy, more);
+        format!("{:#}", run_until(&args, &AtomicBool::new(false)).unwrap_err())
+    };
+    let error = run("");
+    assert!(error.contains("the policy looks through front"), "{error}");
+    simulator.world().description.eyes_port = None;
+    let error = run("--eyes remote");
+    assert!(error.contains("it has no eyes"), "{error}");
+}
