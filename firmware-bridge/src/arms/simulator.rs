@@ -38,7 +38,7 @@ impl Default for SimulatorTimings {
         Self {
             connect: Duration::from_secs(1),
             // Less than what counts as a gap of the control loop; five of them in a row are a fault.
-            answer: Duration::from_millis(40),
+            answer: Duration::from_millis(30),
             settle: Duration::from_secs(1),
         }
     }

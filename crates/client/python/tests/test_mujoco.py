@@ -14,7 +14,6 @@ from case import wait_for
 
 from engraft_client.simulator import SimulatorError
 
-os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported, which looks there once
 SOURCE = Path(__file__).parents[1] / "src"
 
 if find_spec("mujoco"):
@@ -189,14 +188,18 @@ class TheCommandLine(unittest.TestCase):
         return subprocess.Popen(command, env=environment, text=True, **pipes)
 
     def test_without_a_gl_the_arm_alone_is_served(self):
-        # A display that is not there.
-        with self.command("--listen", "tcp://127.0.0.1:*", MUJOCO_GL="glfw", DISPLAY="") as server:
-            self.assertRegex(server.stdout.readline(), r"^tcp://127\.0\.0\.1:\d+\n")
-            server.terminate()
-            self.assertEqual(server.wait(20), 0)
-            said = server.stderr.read()
-        self.assertIn("engraft-mujoco: no eyes, the arm alone is served: MUJOCO_GL=glfw", said)
-        self.assertIn("seen by no camera", said)
+        # A display that is not there, and a way to draw of which MuJoCo cannot even be imported.
+        for way in ("glfw", "none"):
+            gl = {"MUJOCO_GL": way, "DISPLAY": ""}
+            with self.command("--listen", "tcp://127.0.0.1:*", **gl) as server:
+                self.assertRegex(server.stdout.readline(), r"^tcp://127\.0\.0\.1:\d+\n")
+                server.terminate()
+                self.assertEqual(server.wait(20), 0)
+                said = server.stderr.read()
+            self.assertIn(
+                f"engraft-mujoco: no eyes, the arm alone is served: MUJOCO_GL={way}", said
+            )
+            self.assertIn("seen by no camera", said)
 
     def test_a_failure_is_one_line(self):
         for arguments in (["none.xml"], ["--size", "7"], ["--gripper", "gripper"]):

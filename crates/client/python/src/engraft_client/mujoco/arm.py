@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 
+from engraft_client.mujoco.drawing import mujoco
 from engraft_client.simulator import Joint, SimulatorError
 
 MAX_JOINTS = 8

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import signal
 import sys
 import threading
@@ -116,7 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if find_spec("mujoco") is None:
         print(f"engraft-mujoco: mujoco is missing: {PIP_LINE}", file=sys.stderr)
         return 2
-    os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported, which looks there once
     try:
         return run(args)
     except SimulatorError as error:

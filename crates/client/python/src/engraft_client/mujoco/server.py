@@ -1,6 +1,5 @@
 """A model of MuJoCo behind the sockets of `SimulatorServer`."""
 
-import os
 import sys
 import threading
 import time
@@ -9,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from engraft_client.mujoco.arm import find_arm
+from engraft_client.mujoco.drawing import draw, mujoco, new_renderer, why_blind
 from engraft_client.simulator import (
     WATCHDOG_SECS,
     Description,
@@ -204,7 +203,7 @@ class MujocoServer(SimulatorServer):
         goal = self.config.goal
         return Sight(
             time_secs=seen.time,
-            pictures=[self._draw(view.name) for view in self._views],
+            pictures=[draw(self._renderer, seen, view.name) for view in self._views],
             position_rad=seen.qpos[self.arm.positions],
             success=None if goal is None else bool(_place(model, seen, goal.joint) >= goal.least),
         )
@@ -214,12 +213,6 @@ class MujocoServer(SimulatorServer):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-
-    def _draw(self, camera: str) -> np.ndarray:
-        self._renderer.update_scene(self._seen, camera=camera)
-        for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-            self._renderer.scene.flags[effect] = 0
-        return np.array(self._renderer.render())
 
     def _run_physics(self) -> None:
         """Steps as many times as there was time for."""
@@ -242,26 +235,6 @@ class MujocoServer(SimulatorServer):
 def mujoco_name(model: Any) -> str:
     """What the MJCF calls its model."""
     return bytes(model.names).split(b"\0", 1)[0].decode(errors="replace")
-
-
-def new_renderer(model: Any, size: int) -> Any:
-    """What draws, on the thread that it is made on."""
-    # Without multisampling and shadows a picture takes a tenth of the time.
-    model.vis.quality.offsamples = 0
-    model.vis.global_.offwidth = max(model.vis.global_.offwidth, size)
-    model.vis.global_.offheight = max(model.vis.global_.offheight, size)
-    return mujoco.Renderer(model, size, size)
-
-
-def why_blind(model: Any) -> str:
-    """Why nothing can be drawn here; empty where it can."""
-    try:
-        new_renderer(model, 16).close()
-    except Exception as error:  # each way to draw fails in its own
-        reason = str(error).strip().splitlines()
-        way = os.environ.get("MUJOCO_GL", "")
-        return f"MUJOCO_GL={way} does not draw ({reason[0] if reason else type(error).__name__})"
-    return ""
 
 
 def _place(model: Any, data: Any, joint: str) -> float:
