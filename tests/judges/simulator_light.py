@@ -9,6 +9,7 @@ exits 1 at the first that fails.
 """
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -26,6 +28,9 @@ import zmq
 from bridge import ROOT, passed
 
 CLIENT = ROOT / "crates/client/python/src"
+sys.path[:0] = [str(CLIENT), str(CLIENT.parent / "tests")]
+from fake_server import FakeServer  # noqa: E402
+
 # What the description that engraft-mujoco writes allows each joint that turns.
 VELOCITY, ACCELERATION = 1.0, 6.0
 # Actuators are springs, which swing a little beyond what is asked for, more where a busy machine has set-points
@@ -34,6 +39,8 @@ SWING, BUNCHED = 1.25, 2.0
 WINDOW_SECS = 0.05
 START = {"shoulder_pan": 0.0, "shoulder_lift": -0.9, "elbow_flex": 2.1, "wrist_flex": 0.3}
 GOAL = {"shoulder_pan": 0.8, "shoulder_lift": -0.3, "elbow_flex": 1.5, "wrist_flex": -0.2}
+# Pictures of the policy that looks, and actions of its chunks.
+SIDE, HORIZON = 96, 8
 # Joints carry the arm's weight with actuators that give way a little.
 SAG_RAD = 0.02
 
@@ -253,6 +260,67 @@ def judge_bare(folder: Path) -> None:
         simulator.kill()
 
 
+def judge_eyes(folder: Path) -> None:
+    """A policy that turns the arm is shown what MuJoCo draws of it; MuJoCo says that it is done."""
+    simulator = Simulator("--listen", "tcp://127.0.0.1:*", "--size", str(SIDE), "--success", "shoulder_pan=0.3",
+                          "--vary", "cabinet_y=0")
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def turn(server: FakeServer, peer: bytes, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> bool:
+        if header["t"] != "infer":
+            return False
+        seen.append((arrays["rgb.0"][-1], arrays["proprio"][-1]))
+        actions = np.tile(arrays["proprio"][-1], (HORIZON, 1))
+        actions[:, 0] += 0.04 * np.arange(1, HORIZON + 1)
+        fields = {key: header[key] for key in ("session", "seq", "episode", "t_obs_nanos")}
+        timings = dict.fromkeys(["decode", "queue", "preprocess", "infer", "encode"], 1)
+        server.send(peer, "reply", [("actions", actions)], **fields, first_tick=header["tick"],
+                    model_hash=server.model["hash"], timings=timings)
+        return True
+
+    joints = [{"name": name, "unit": "1" if name == "gripper" else "rad"} for name in (*GOAL, "wrist_roll", "gripper")]
+    views = [{"name": "front", "width": SIDE, "height": SIDE, "depth": False}]
+    try:
+        with FakeServer(num_frames=1, horizon=HORIZON, views=views, proprio=joints, actions=joints) as server:
+            server.answer = turn
+            done = subprocess.run(
+                bridge("run", "--arm", str(folder / "arm.toml"), "--port", simulator.endpoint, "--eyes", "remote",
+                       "--torque-on", "--policy", server.endpoint, "--control", "tcp://127.0.0.1:*",
+                       "--telemetry", "tcp://127.0.0.1:*", "--json"),
+                cwd=ROOT, capture_output=True, text=True, timeout=120)
+    finally:
+        simulator.kill()
+    if "it has no eyes" in done.stderr:
+        print("--  nothing draws here: the eyes are not judged", flush=True)
+        return
+    assert done.returncode == 0, done.stderr
+    episode = json.loads(done.stdout)["episodes"][0]
+    assert (episode["instance_name"], episode["outcome"]) == ("middle", "success"), episode
+    (first, at_first), (last, at_last) = seen[0], seen[-1]
+    assert at_last[0] > 0.1 + at_first[0], (at_first, at_last)
+    drawn = [drawing(angles) for angles in (at_first, at_last)]
+    right = [np.abs(one - other).mean() for one, other in zip((first, last), drawn, strict=True)]
+    wrong = np.abs(drawn[0] - drawn[1]).mean()
+    assert max(right) < 0.4 * wrong, (right, wrong)
+    passed(f"a policy saw what MuJoCo draws of the arm ({max(right):.2f} grey levels off, where another pose is "
+           f"{wrong:.2f}), and the task was done after {episode['steps']} steps")
+
+
+def drawing(angles: np.ndarray) -> np.ndarray:
+    """The scene with the arm there, drawn here."""
+    from engraft_client.mujoco.drawing import draw, mujoco, new_renderer
+
+    model = mujoco.MjModel.from_xml_path(str(CLIENT / "engraft_client/mujoco/scene.xml"))
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, 0)
+    data.qpos[:6] = [*angles[:5], 1.2 * (angles[5] - 1)]  # the gripper goes from 0, open, to 1
+    mujoco.mj_forward(model, data)
+    renderer = new_renderer(model, SIDE)
+    picture = draw(renderer, data, "front").astype(float)
+    renderer.close()
+    return picture
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -272,6 +340,7 @@ def main() -> None:
             assert verified.returncode == 0, verified.stdout + verified.stderr
             passed(verified.stdout.strip())
         judge_bare(folder)
+        judge_eyes(folder)
 
 
 if __name__ == "__main__":
