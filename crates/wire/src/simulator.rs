@@ -1,6 +1,6 @@
 //! What a bridge and a simulator say to each other, so that a simulator is an arm like any other.
 //!
-//! A simulator is a program that somebody wrote around MuJoCo, Isaac, Drake or anything else that
+//! A simulator is a program that somebody wrote around `MuJoCo`, Isaac, Drake or anything else that
 //! moves joints. It listens on two ZeroMQ `REP` sockets: one for the arm, at an address that the
 //! bridge is given (`tcp://127.0.0.1:5570`), and one for the cameras, at another port of the same
 //! machine that it names in `eyes_port`. So a picture that takes long to draw never makes a
@@ -57,7 +57,7 @@ use serde::{Deserialize, Serialize};
 
 pub use codec::{decode_answer, decode_request, encode_answer, encode_request};
 pub use joints::Joints;
-pub use socket::{Caller, SimulatorDesk, SimulatorSocket};
+pub use socket::{Call, Caller, SimulatorDesk, SimulatorSocket};
 
 use crate::error::WireError;
 use crate::native::{MAX_FRAMES, MAX_RESPONSE_BYTES, at_most};

@@ -1,4 +1,4 @@
-//! An arm inside a simulator that somebody else runs: MuJoCo, Isaac, Drake, over a socket.
+//! An arm inside a simulator that somebody else runs: `MuJoCo`, Isaac, Drake, over a socket.
 //!
 //! What both sides say is in [`engraft_wire::simulator`]. A set-point goes out without waiting, and
 //! its answer, which the next period looks at, says how the arm is: one round trip for both, and no
@@ -68,6 +68,30 @@ struct Link {
     socket: SimulatorSocket,
     /// The newest request that was answered.
     answered: u64,
+    /// Whether the last wait was in vain.
+    late: bool,
+}
+
+impl Link {
+    /// The answer to the newest request, if it comes within `patience`.
+    fn hear(&mut self, patience: Duration) -> Result<Option<Answer>, SocketError> {
+        let sent = self.socket.sent();
+        let heard = self.socket.receive(patience);
+        match &heard {
+            // A number that was never given is no answer to anything.
+            Ok(Some((seq, _))) if *seq <= sent => self.answered = self.answered.max(*seq),
+            // It says nothing of which request it answers.
+            Err(_) => self.answered = sent,
+            _ => {}
+        }
+        self.late = self.answered < sent;
+        Ok(heard?.filter(|(seq, _)| *seq == sent).map(|(_, answer)| answer))
+    }
+
+    /// Requests that wait for an answer.
+    fn unanswered(&self) -> u64 {
+        self.socket.sent() - self.answered
+    }
 }
 
 impl std::fmt::Debug for SimulatorMotors {
@@ -248,7 +272,7 @@ impl SimulatorMotors {
             return Err(self.hung_up());
         }
         let Some(link) = &mut self.link else { return Err(self.hung_up()) };
-        if link.answered == link.socket.sent() {
+        if link.unanswered() == 0 || (link.late && link.unanswered() < MAX_UNANSWERED) {
             match link.socket.send(&Request::Sense) {
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(self.hung_up()),
@@ -257,17 +281,8 @@ impl SimulatorMotors {
         }
         loop {
             let Some(link) = &mut self.link else { return Err(self.hung_up()) };
-            let heard = link.socket.receive(patience.saturating_sub(began.elapsed()));
-            match &heard {
-                Ok(Some((seq, _))) => link.answered = link.answered.max(*seq),
-                // It says nothing of which request it answers.
-                Err(_) => link.answered = link.socket.sent(),
-                Ok(None) => {}
-            }
-            let is_newest = link.answered == link.socket.sent();
-            match heard {
-                Ok(Some((_, answer))) if is_newest => return self.state(answer),
-                Ok(Some(_)) => {}
+            match link.hear(patience.saturating_sub(began.elapsed())) {
+                Ok(Some(answer)) => return self.state(answer),
                 Ok(None) if self.is_gone() => return Err(self.hung_up()),
                 Ok(None) if began.elapsed() >= patience => {
                     return Err(self.silent(began.elapsed()));
@@ -299,7 +314,7 @@ impl Motors for SimulatorMotors {
         let mut socket = connect(&self.endpoint)?;
         let description = describe(&mut socket, self.timings.connect)?;
         self.compare(&description)?;
-        self.link = Some(Link { answered: socket.sent(), socket });
+        self.link = Some(Link { answered: socket.sent(), late: false, socket });
         self.ask(&Request::Sense, self.timings.connect)?;
         let Description { name, version, .. } = description;
         Ok(vec![Identity { model: name, firmware: version }; self.joints.len()])
@@ -354,7 +369,7 @@ impl Motors for SimulatorMotors {
         let goal_rad = Joints::new(goal_rad.get(..goals.len()).unwrap_or_default());
         let goal_rad = goal_rad.map_err(|error| self.damaged(error.to_string()))?;
         let Some(link) = &mut self.link else { return Err(self.hung_up()) };
-        if link.socket.sent() - link.answered >= MAX_UNANSWERED {
+        if link.unanswered() >= MAX_UNANSWERED {
             return Err(self.silent(self.timings.answer));
         }
         match link.socket.send(&Request::Command { goal_rad }) {

@@ -272,14 +272,14 @@ mod tests {
         let mut eyes = eyes(&double, "front").unwrap();
         eyes.begin(0, 1).unwrap();
         for manner in [Manner::Refusing, Manner::Short] {
-            double.world().manner = manner;
+            double.world().eyes = manner;
             assert!(eyes.look(&[]).is_err(), "{manner:?}");
         }
-        double.world().manner = Manner::Silent;
+        double.world().eyes = Manner::Silent;
         let began = Instant::now();
         let error = eyes.look(&[]).unwrap_err().to_string();
         assert!(error.contains("no answer") && began.elapsed() < SOON, "{error}");
-        double.world().manner = Manner::Well;
+        double.world().eyes = Manner::Well;
         double.world().description.views[0].width = 8;
         let error = eyes.look(&[]).unwrap_err().to_string();
         assert!(error.ends_with("not those that it described"), "{error}");

@@ -36,6 +36,8 @@ pub(crate) enum Manner {
     Wound,
     /// With an error.
     Refusing,
+    /// To a request that was never made.
+    Misnumbered,
 }
 
 /// What happens inside.
@@ -45,7 +47,10 @@ pub(crate) struct World {
     pub(crate) position_rad: Vec<f64>,
     pub(crate) goal_rad: Vec<f64>,
     pub(crate) torque: bool,
+    /// How it answers what the arm is asked.
     pub(crate) manner: Manner,
+    /// How it answers what the cameras are asked.
+    pub(crate) eyes: Manner,
     /// Commands that came.
     pub(crate) commands: usize,
     /// Instances and seeds that were asked for.
@@ -71,6 +76,7 @@ impl World {
             description,
             torque: false,
             manner: Manner::Well,
+            eyes: Manner::Well,
             commands: 0,
             resets: Vec::new(),
             look: Duration::ZERO,
@@ -138,10 +144,10 @@ impl World {
     }
 
     /// What is sent, which need not be what should be.
-    fn frames(&mut self, seq: u64, request: Request) -> Option<Vec<Vec<u8>>> {
+    fn frames(&mut self, manner: Manner, seq: u64, request: Request) -> Option<Vec<Vec<u8>>> {
         let answer = self.answer(request);
         let mut state = self.state();
-        let answer = match (self.manner, request) {
+        let answer = match (manner, request) {
             (Manner::Silent, _) => return None,
             (_, Request::Describe) | (Manner::Well, _) => answer,
             (Manner::Oversize, _) => return Some(vec![vec![0xc0; 17 << 20]]),
@@ -161,6 +167,7 @@ impl World {
                 state.position_rad = Joints::new(&[1e4, 0.0, 0.0]).unwrap();
                 Answer::State(state)
             }
+            (Manner::Misnumbered, _) => return Some(encode_answer(u64::MAX, &answer).unwrap()),
             (Manner::Refusing, _) => Answer::Error { detail: "the world has ended".into() },
         };
         Some(encode_answer(seq, &answer).unwrap())
@@ -252,7 +259,11 @@ fn serve(desk: &SimulatorDesk, world: &Mutex<World>, stop: &AtomicBool, is_arm: 
         };
         let look = if is_arm { Duration::ZERO } else { world.lock().unwrap().look };
         thread::sleep(look);
-        let frames = world.lock().unwrap().frames(caller.seq(), request.unwrap());
+        let frames = {
+            let mut world = world.lock().unwrap();
+            let manner = if is_arm { world.manner } else { world.eyes };
+            world.frames(manner, caller.seq(), request.unwrap())
+        };
         if let Some(frames) = frames {
             desk.answer_frames(&caller, frames).unwrap();
         }

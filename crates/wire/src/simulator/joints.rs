@@ -70,7 +70,10 @@ impl<'de> Deserialize<'de> for Joints {
             fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Joints, A::Error> {
                 let mut joints = Joints::default();
                 while let Some(value) = all.next_element()? {
-                    joints.push(value).map_err(A::Error::custom)?;
+                    joints.push(value).map_err(|error| match error {
+                        WireError::Header { detail } => A::Error::custom(detail),
+                        error => A::Error::custom(error),
+                    })?;
                 }
                 Ok(joints)
             }

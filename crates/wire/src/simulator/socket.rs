@@ -132,6 +132,9 @@ pub struct Caller {
     seq: u64,
 }
 
+/// A request, or what came instead of one, and who sent it.
+pub type Call = (Caller, Result<Request, WireError>);
+
 impl Caller {
     /// The number that an answer must have; 0 where the request could not be read.
     pub fn seq(&self) -> u64 {
@@ -162,10 +165,7 @@ impl SimulatorDesk {
     /// # Errors
     ///
     /// When ZeroMQ fails.
-    pub fn receive(
-        &self,
-        timeout: Duration,
-    ) -> Result<Option<(Caller, Result<Request, WireError>)>, SocketError> {
+    pub fn receive(&self, timeout: Duration) -> Result<Option<Call>, SocketError> {
         self.router.set_rcvtimeo(desk::millis(timeout))?;
         let mut route = match self.router.recv_multipart(0) {
             Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(None),
@@ -184,8 +184,8 @@ impl SimulatorDesk {
     /// # Errors
     ///
     /// When the answer passes a bound, or ZeroMQ fails.
-    pub fn answer(&self, caller: Caller, answer: &Answer) -> Result<bool, SocketError> {
-        self.answer_frames(&caller, encode_answer(caller.seq, answer)?)
+    pub fn answer(&self, caller: &Caller, answer: &Answer) -> Result<bool, SocketError> {
+        self.answer_frames(caller, encode_answer(caller.seq, answer)?)
     }
 
     /// Answers with frames, whatever they are.

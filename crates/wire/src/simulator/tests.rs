@@ -184,9 +184,9 @@ fn an_answer_to_what_was_asked_before_is_dropped() {
                 continue;
             }
             if let Some((caller, state)) = late.take() {
-                desk.answer(caller, &Answer::State(state)).unwrap();
+                desk.answer(&caller, &Answer::State(state)).unwrap();
             }
-            desk.answer(caller, &Answer::State(state)).unwrap();
+            desk.answer(&caller, &Answer::State(state)).unwrap();
         }
         desk
     });

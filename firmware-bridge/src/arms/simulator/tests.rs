@@ -137,6 +137,10 @@ fn what_it_says_is_not_believed_where_it_makes_no_sense() {
     let error = rig.trouble(Manner::Wound);
     assert!(error.starts_with("joint shoulder (id 1): expected an angle, found 10000"), "{error}");
     rig.sense().unwrap();
+    rig.motors.timings.answer = Duration::from_millis(100);
+    let error = rig.trouble(Manner::Misnumbered);
+    assert!(error.contains("does not answer within"), "{error}");
+    rig.sense().unwrap();
     // What is too large for a message ends the connection that it came over.
     rig.motors.timings.answer = Duration::from_millis(500);
     let error = rig.trouble(Manner::Oversize);

@@ -14,7 +14,7 @@ use engraft_wire::{
 use super::*;
 use crate::cli::run::run_until;
 use crate::cli::verify;
-use crate::testing::simulator::{Double, arm};
+use crate::testing::simulator::{Double, Manner, arm};
 
 const HORIZON: usize = 8;
 
@@ -168,4 +168,49 @@ fn remote_eyes_are_for_an_arm_in_a_simulator_that_has_cameras() {
     simulator.world().description.eyes_port = None;
     let error = run("--eyes remote");
     assert!(error.contains("it has no eyes"), "{error}");
+}
+
+/// Lets something happen once the policy has begun to move the arm.
+fn in_motion(simulator: &Double, happens: impl FnOnce(&Double) + Send) -> String {
+    let policy = Policy::start();
+    let folder = tempfile::tempdir().unwrap();
+    simulator.world().done_rad = 10.0;
+    let more = "--eyes remote --max-steps 200";
+    let args = command(folder.path(), &simulator.endpoint(), &policy, more);
+    let ended = thread::scope(|scope| {
+        scope.spawn(|| {
+            let began = Instant::now();
+            while simulator.world().position_rad[0] < 0.1 {
+                assert!(began.elapsed().as_secs() < 30, "it never moved");
+                thread::sleep(Duration::from_millis(5));
+            }
+            happens(simulator);
+        });
+        run_until(&args, &AtomicBool::new(false))
+    });
+    format!("{:#}", ended.unwrap_err())
+}
+
+#[test]
+fn fault_17_a_simulator_that_says_nothing_any_more_stops_the_policy() {
+    for (manner, words) in [(Manner::Silent, "does not answer"), (Manner::NotANumber, "found NaN")]
+    {
+        let simulator = Double::start();
+        let error = in_motion(&simulator, |simulator| simulator.world().manner = manner);
+        assert!(error.contains("fault") && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn an_arm_whose_cameras_show_nothing_any_more_comes_to_rest() {
+    let simulator = Double::start();
+    let error = in_motion(&simulator, |simulator| {
+        simulator.world().look = Duration::from_secs(3);
+    });
+    assert!(error.contains("the policy is blind") && error.contains("no answer"), "{error}");
+    let world = simulator.world();
+    // The last goals that came are where the arm stands.
+    for (position, goal) in world.position_rad.iter().zip(&world.goal_rad) {
+        assert!((position - goal).abs() < 1e-6, "{world:?}");
+    }
 }
