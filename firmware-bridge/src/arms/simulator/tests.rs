@@ -208,6 +208,16 @@ fn fault_22_one_that_lost_its_torque_is_not_commanded_on() {
 }
 
 #[test]
+fn it_is_opened_by_its_description_and_is_not_to_be_calibrated() {
+    let simulator = Double::start();
+    let mut motors = super::super::open(&arm(), &simulator.endpoint(), None).unwrap();
+    motors.identify().unwrap();
+    assert_eq!(motors.joints(), ["shoulder", "elbow", "gripper"]);
+    let error = super::super::open_to_calibrate(&arm(), &simulator.endpoint()).err().unwrap();
+    assert!(error.to_string().contains("takes no calibration"), "{error}");
+}
+
+#[test]
 fn an_address_that_is_none_is_refused_at_once() {
     for wrong in ["127.0.0.1:5570", "tcp://127.0.0.1", "udp://127.0.0.1:5570", "/dev/ttyACM0"] {
         let error = SimulatorMotors::new(&arm(), wrong).unwrap_err().to_string();

@@ -125,9 +125,9 @@ _Verbs = dict[str, Callable[[dict[str, Any]], _Answer]]
 class SimulatorServer(ABC):
     """A simulator behind two sockets. Subclass it, then `serve` or `start`.
 
-    `describe`, `sense`, `command`, `torque` and `hold` are called by one thread, `reset` and `look`
-    by another, so that drawing never makes an arm wait: what both touch needs a lock. The simulated
-    clock has to go on by itself, as fast as the wall's.
+    `sense`, `command`, `torque` and `hold` are called by one thread, `reset` and `look` by another,
+    so that drawing never makes an arm wait: what both touch needs a lock. The simulated clock has
+    to go on by itself, as fast as the wall's.
     """
 
     def __init__(self) -> None:

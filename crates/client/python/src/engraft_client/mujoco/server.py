@@ -25,6 +25,8 @@ from engraft_client.simulator import (
 SCENE = Path(__file__).with_name("scene.xml")
 # Where physics is slower than the wall's clock, it does not try to make good more than this.
 _BEHIND_SECS = 0.1
+# So that whoever asks never waits long for physics to let go.
+_STEPS_AT_ONCE = 5
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,7 @@ class MujocoServer(SimulatorServer):
             seen.time = data.time
             seen.qpos[:] = data.qpos
             seen.mocap_pos[:], seen.mocap_quat[:] = data.mocap_pos, data.mocap_quat
-        mujoco.mj_kinematics(model, seen)
-        mujoco.mj_comPos(model, seen)
-        mujoco.mj_camlight(model, seen)
+        mujoco.mj_fwdPosition(model, seen)
         if self._renderer is None:
             self._renderer = new_renderer(model, self.config.size)
         goal = self.config.goal
@@ -220,7 +220,7 @@ class MujocoServer(SimulatorServer):
         while not self._ended.wait(step):
             now = time.monotonic()
             due = max(due, now - _BEHIND_SECS)
-            steps = int((now - due) / step)
+            steps = min(int((now - due) / step), _STEPS_AT_ONCE)
             due += steps * step
             with self._lock:
                 if self._failed or not steps:
@@ -242,11 +242,9 @@ def _place(model: Any, data: Any, joint: str) -> float:
 
 
 def _known(model: Any, kind: str, names: Sequence[str]) -> None:
-    count, of = {
-        "camera": (model.ncam, model.camera),
-        "joint": (model.njnt, model.joint),
-    }[kind]
-    known = [of(i).name for i in range(count)]
+    of = {"camera": (model.ncam, model.camera), "joint": (model.njnt, model.joint)}
+    count, one = of[kind]
+    known = [one(i).name for i in range(count)]
     for name in names:
         if name not in known:
             all_ = ", ".join(filter(None, known)) or "none"
