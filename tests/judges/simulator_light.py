@@ -308,17 +308,20 @@ def judge_eyes(folder: Path) -> None:
 
 def drawing(angles: np.ndarray) -> np.ndarray:
     """The scene with the arm there, drawn here."""
-    from engraft_client.mujoco.drawing import draw, mujoco, new_renderer
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    import mujoco
 
     model = mujoco.MjModel.from_xml_path(str(CLIENT / "engraft_client/mujoco/scene.xml"))
+    model.vis.quality.offsamples = 0
     data = mujoco.MjData(model)
     mujoco.mj_resetDataKeyframe(model, data, 0)
     data.qpos[:6] = [*angles[:5], 1.2 * (angles[5] - 1)]  # the gripper goes from 0, open, to 1
     mujoco.mj_forward(model, data)
-    renderer = new_renderer(model, SIDE)
-    picture = draw(renderer, data, "front").astype(float)
-    renderer.close()
-    return picture
+    with mujoco.Renderer(model, SIDE, SIDE) as renderer:
+        renderer.update_scene(data, camera="front")
+        for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            renderer.scene.flags[effect] = 0
+        return renderer.render().astype(float)
 
 
 def main() -> None:

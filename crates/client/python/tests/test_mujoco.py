@@ -103,12 +103,10 @@ class AModel(unittest.TestCase):
         if not server.describe().views:
             self.skipTest("nothing draws here")
         shut = server.look()
-        server.close_eyes()
         self.assertFalse(shut.success)
         self.assertEqual(shut.pictures[0].shape, (32, 32, 3))
         server.data.qpos[server.model.joint("drawer").qposadr[0]] = 0.1
         seen = server.look()
-        server.close_eyes()
         self.assertTrue(seen.success)
         self.assertGreater(np.abs(seen.pictures[0].astype(int) - shut.pictures[0]).max(), 30)
 

@@ -126,8 +126,9 @@ class SimulatorServer(ABC):
     """A simulator behind two sockets. Subclass it, then `serve` or `start`.
 
     `sense`, `command`, `torque` and `hold` are called by one thread, `reset` and `look` by another,
-    so that drawing never makes an arm wait: what both touch needs a lock. The simulated clock has
-    to go on by itself, as fast as the wall's.
+    so that drawing never makes an arm wait: what both touch needs a lock, and what draws without
+    letting go of Python's own lock belongs in another process. The simulated clock has to go on by
+    itself, as fast as the wall's.
     """
 
     def __init__(self) -> None:
@@ -168,9 +169,6 @@ class SimulatorServer(ABC):
     def look(self) -> Sight:
         """What the cameras see now."""
         raise SimulatorError("expected no cameras to be looked through: there are none")
-
-    def close_eyes(self) -> None:  # noqa: B027 (most have nothing to give back)
-        """Gives back what `look` draws with; called by its thread, as the last."""
 
     def serve(self, listen: str, insecure_plaintext: bool = False) -> None:
         """Answers until `stop` is called from elsewhere, or Ctrl-C.
@@ -227,8 +225,6 @@ class SimulatorServer(ABC):
                     self._watch()
         finally:
             socket.close(0)
-            if "look" in verbs:
-                self.close_eyes()
 
     def _watch(self) -> None:
         """A bridge that says nothing any more moves nothing any more."""

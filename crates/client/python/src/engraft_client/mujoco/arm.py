@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engraft_client.mujoco.drawing import mujoco
+from engraft_client.mujoco.physics import mujoco
 from engraft_client.simulator import Joint, SimulatorError
 
 MAX_JOINTS = 8

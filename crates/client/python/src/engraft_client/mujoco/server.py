@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from engraft_client.mujoco.arm import find_arm
-from engraft_client.mujoco.drawing import draw, mujoco, new_renderer, why_blind
+from engraft_client.mujoco.painter import Painter
+from engraft_client.mujoco.physics import mujoco
 from engraft_client.simulator import (
     WATCHDOG_SECS,
     Description,
@@ -66,7 +67,7 @@ class MujocoConfig:
 
 
 class MujocoServer(SimulatorServer):
-    """Moves a model in real time on a thread of its own, and draws it on another.
+    """Moves a model in real time on a thread of its own, and has it drawn in another process.
 
     The model's keyframes are the instances of the task: each says where everything stands, and
     where the arm should begin.
@@ -95,12 +96,16 @@ class MujocoServer(SimulatorServer):
         self._has_torque, self._failed = False, ""
         self._ended = threading.Event()
         self._physics = threading.Thread(target=self._run_physics, daemon=True)
-        self._seen: Any = mujoco.MjData(self.model)
-        self._renderer: Any = None
         self._views = [View(name, config.size, config.size) for name in config.cameras]
-        if self._views and (reason := why_blind(self.model)):
-            self._views = []
-            print(f"engraft-mujoco: no eyes, the arm alone is served: {reason}", file=sys.stderr)
+        self._painter: Painter | None = None
+        if self._views:
+            try:
+                self._painter = Painter(config.scene, config.cameras, config.size)
+            except SimulatorError as reason:
+                self._views = []
+                print(
+                    f"engraft-mujoco: no eyes, the arm alone is served: {reason}", file=sys.stderr
+                )
 
     def start(self, listen: str, insecure_plaintext: bool = False) -> str:
         """See `SimulatorServer.start`; physics begins."""
@@ -110,6 +115,8 @@ class MujocoServer(SimulatorServer):
 
     def stop(self) -> None:
         """Stops to answer, and physics."""
+        if self._painter is not None:
+            self._painter.close()
         super().stop()
         self._ended.set()
         if self._physics.is_alive():
@@ -192,27 +199,19 @@ class MujocoServer(SimulatorServer):
 
     def look(self) -> Sight:
         """What the cameras see: of one moment, drawn while time goes on."""
-        model, data, seen = self.model, self.data, self._seen
+        if self._painter is None:
+            return super().look()
+        data, goal = self.data, self.config.goal
         with self._lock:
-            seen.time = data.time
-            seen.qpos[:] = data.qpos
-            seen.mocap_pos[:], seen.mocap_quat[:] = data.mocap_pos, data.mocap_quat
-        mujoco.mj_fwdPosition(model, seen)
-        if self._renderer is None:
-            self._renderer = new_renderer(model, self.config.size)
-        goal = self.config.goal
+            time_secs, qpos = data.time, data.qpos.copy()
+            mocap = data.mocap_pos.copy(), data.mocap_quat.copy()
+        done = goal and qpos[self.model.joint(goal.joint).qposadr[0]] >= goal.least
         return Sight(
-            time_secs=seen.time,
-            pictures=[draw(self._renderer, seen, view.name) for view in self._views],
-            position_rad=seen.qpos[self.arm.positions],
-            success=None if goal is None else bool(_place(model, seen, goal.joint) >= goal.least),
+            time_secs=time_secs,
+            pictures=self._painter.paint(qpos, *mocap),
+            position_rad=qpos[self.arm.positions],
+            success=None if goal is None else bool(done),
         )
-
-    def close_eyes(self) -> None:
-        """Gives back what draws."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
 
     def _run_physics(self) -> None:
         """Steps as many times as there was time for."""
@@ -235,10 +234,6 @@ class MujocoServer(SimulatorServer):
 def mujoco_name(model: Any) -> str:
     """What the MJCF calls its model."""
     return bytes(model.names).split(b"\0", 1)[0].decode(errors="replace")
-
-
-def _place(model: Any, data: Any, joint: str) -> float:
-    return float(data.qpos[model.joint(joint).qposadr[0]])
 
 
 def _known(model: Any, kind: str, names: Sequence[str]) -> None:
