@@ -248,7 +248,7 @@ mod tests {
         double.world().done_rad = 1.0;
         eyes.look(&[]).unwrap();
         assert_eq!(eyes.success(), Some(true), "what was done stays done");
-        let spec = robot_spec(&arm(), &eyes.scales, 10.0, &eyes);
+        let spec = robot_spec(&arm(), &eyes.scales, 10.0, &eyes, None);
         assert_eq!(spec.views, eyes.views);
     }
 
