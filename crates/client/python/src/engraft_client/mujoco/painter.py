@@ -128,7 +128,7 @@ def main() -> int:
     output = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     with contextlib.suppress(OSError):
-        os.nice(_NICE)
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     scene, size, *cameras = sys.argv[1:]
     try:
         _serve(scene, int(size), cameras, output)
