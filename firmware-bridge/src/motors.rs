@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::codecs::dynamixel::HardwareError;
 use crate::codecs::feetech;
-use crate::codecs::xarm::Fault;
+use crate::codecs::xarm::{Fault, StateBits};
 
 /// Why motors failed. Each says which joint, where one is to blame. Those that may come in every
 /// period are put into words only when somebody reads them, and making them allocates nothing.
@@ -35,7 +35,7 @@ pub enum MotorsError {
     #[error("{port} hung up")]
     HungUp {
         /// Its path or address.
-        port: String,
+        port: Arc<str>,
     },
     /// A joint did not answer in time.
     #[error("joint {joint} (id {id}) does not answer within {waited:?}")]
@@ -94,6 +94,22 @@ pub enum MotorsError {
     Refused {
         /// What was asked, and what it said.
         detail: Cow<'static, str>,
+    },
+    /// The controller reports that something is wrong, and blames no joint.
+    #[error("the arm refuses: {fault}")]
+    Controller {
+        /// What.
+        fault: Fault,
+    },
+    /// The controller stands still, and nobody here told it to.
+    #[error(
+        "the arm refuses: the controller says that {}: was it stopped at the box or by another \
+         client? switch torque on again",
+        state.words()
+    )]
+    Stopped {
+        /// What it says.
+        state: StateBits,
     },
 }
 

@@ -384,13 +384,25 @@ impl Pilot {
             })
     }
 
-    /// The loop was away: the arm holds where it is now, since nobody knows what it did.
+    /// The loop was away: the arm holds where it is now, since nobody knows what it did. Where it
+    /// was read before does not say that, so nothing is sent until it is read anew.
     fn gap(&mut self, now: Duration) {
         self.on(Event::Gap, now);
+        self.silent = true;
+        if !self.is_read(now) {
+            return;
+        }
         if let Err(trouble) = self.anchor() {
             self.trouble = Some(trouble);
             self.on(Event::Failed(Cause::Gate), now);
+        } else {
+            self.silent = false;
         }
+    }
+
+    /// Whether it is known where the joints are now.
+    fn is_read(&self, now: Duration) -> bool {
+        self.sensed_at.is_some_and(|at| now.saturating_sub(at) <= self.config.gap)
     }
 
     fn set_points(&mut self, now: Duration) -> Option<[i32; MAX_JOINTS]> {
@@ -398,8 +410,8 @@ impl Pilot {
         if motion == Motion::Nothing {
             return None;
         }
-        // Where nothing was sent for a period, the arm stands, and set-points begin anew there.
-        if self.silent && self.anchor().is_err() {
+        // Where nothing was sent for a period, set-points begin anew where the arm is.
+        if self.silent && (!self.is_read(now) || self.anchor().is_err()) {
             return None;
         }
         // The trajectory takes a target for the end of the period that now begins.

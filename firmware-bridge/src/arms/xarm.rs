@@ -60,6 +60,7 @@ pub struct XarmMotors {
     /// In microradians, as the description has them.
     limits: Vec<(i32, i32)>,
     control: SocketAddr,
+    control_name: Arc<str>,
     report: SocketAddr,
     /// How long each wait may last.
     pub timings: XarmTimings,
@@ -166,6 +167,7 @@ impl XarmMotors {
                 .map(|joint| (bound(joint.min_rad), bound(joint.max_rad)))
                 .collect(),
             control,
+            control_name: control.to_string().into(),
             report,
             timings: XarmTimings::default(),
             links: None,
@@ -262,7 +264,8 @@ impl XarmMotors {
     }
 
     fn links(&mut self) -> Result<&mut (ControlLink, ReportLink), MotorsError> {
-        self.links.as_mut().ok_or_else(|| MotorsError::HungUp { port: self.control.to_string() })
+        let hung_up = || MotorsError::HungUp { port: self.control_name.clone() };
+        self.links.as_mut().ok_or_else(hung_up)
     }
 
     /// Asks and waits. A connection that failed is closed, since what it says next may belong to
@@ -312,7 +315,7 @@ impl XarmMotors {
             Some((joint, &id)) => {
                 Err(MotorsError::Alarm { joint: joint.clone(), id, detail: Alarm::Xarm(fault) })
             }
-            None => refused(fault.to_string()),
+            None => Err(MotorsError::Controller { fault }),
         }
     }
 
@@ -323,10 +326,7 @@ impl XarmMotors {
         }
         self.torque = false;
         match self.fault()?.0 {
-            Fault(0) => refused(format!(
-                "the controller says that {}: was it stopped at the box or by another client? switch torque on again",
-                state.words()
-            )),
+            Fault(0) => Err(MotorsError::Stopped { state }),
             fault => self.fail(fault),
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
-use engraft_core::Outcome;
+use engraft_core::{Outcome, RobotSpec};
 use engraft_wire::{ClientKeys, Contract, Hello, Token};
 
 use super::arm::Bridge;
@@ -59,10 +59,14 @@ pub(super) fn drive(
         "verbs at {}, telemetry at {}",
         bridge.control_endpoint, bridge.telemetry_endpoint
     ))?;
-    let ran = ready(&bridge, args, stop).and_then(|()| match contract {
-        Some(contract) => episodes(&bridge, args, keys, token, &contract, stop),
-        None => idle(&bridge, stop),
-    });
+    let ran = match contract {
+        // Before anything gets torque.
+        Some(contract) => fit(&bridge, args, &contract).and_then(|(eyes, spec)| {
+            ready(&bridge, args, stop)?;
+            episodes(&bridge, args, (keys, token), &contract, (eyes, spec), stop)
+        }),
+        None => ready(&bridge, args, stop).and_then(|()| idle(&bridge, stop)),
+    };
     // Whatever happened, the arm comes to rest.
     let stopped = bridge.stop();
     let code = ran?;
@@ -122,20 +126,30 @@ fn idle(bridge: &Bridge, stop: &AtomicBool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn episodes(
+/// What sees, and what the arm is in the policy's words, if that is what the policy was trained
+/// for.
+fn fit(
     bridge: &Bridge,
     args: &Args,
-    keys: Option<ClientKeys>,
-    token: Option<Token>,
     contract: &Contract,
-    stop: &AtomicBool,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<(Box<dyn Eyes>, RobotSpec)> {
     let eyes: Box<dyn Eyes> = match args.eyes {
         Some(EyesKind::Sim) => Box::new(SimEyes::new(args.task, args.split, &contract.spec)?),
         None => bail!("the policy looks through cameras: give --eyes sim, the only ones so far"),
     };
     let spec = robot_spec(&bridge.arm, &bridge.scales, contract.spec.control_hz, eyes.as_ref());
     contract.spec.check(&spec).context("the policy was not trained for this arm")?;
+    Ok((eyes, spec))
+}
+
+fn episodes(
+    bridge: &Bridge,
+    args: &Args,
+    (keys, token): (Option<ClientKeys>, Option<Token>),
+    contract: &Contract,
+    (eyes, spec): (Box<dyn Eyes>, RobotSpec),
+    stop: &AtomicBool,
+) -> anyhow::Result<ExitCode> {
     let hello = Hello { client: CLIENT.into(), spec: Some(spec.clone()), token };
     let config = ControlConfig {
         patience: pilot_config(args, Some(contract)).patience,

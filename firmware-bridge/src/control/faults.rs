@@ -6,6 +6,7 @@
 mod rig;
 
 use std::thread::sleep;
+use std::time::Instant;
 
 use super::*;
 use crate::codecs::dynamixel::HardwareError;

@@ -7,6 +7,7 @@ use crate::pilot::PilotConfig;
 use crate::plan::Plan;
 use crate::units::Scale;
 use std::sync::Mutex;
+use std::time::Instant;
 
 /// What the fake motors do next, and what was done to them.
 #[derive(Debug, Default)]

@@ -113,6 +113,11 @@ impl Bus {
         self.audit.counts.get(&(id, address)).copied().unwrap_or_default()
     }
 
+    /// How long it has run.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
     /// Forgets all writes so far.
     pub fn forget_writes(&mut self) {
         self.audit = Audit::default();

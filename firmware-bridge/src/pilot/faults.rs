@@ -200,6 +200,28 @@ fn fault_13_a_burst_after_an_underrun_goes_on_within_every_limit() {
 }
 
 #[test]
+fn fault_15_after_a_pause_nothing_is_sent_before_it_is_read_where_the_arm_is() {
+    let mut rig = Rig::started();
+    rig.go(1.2, 100);
+    rig.run(60);
+    let before = rig.ticks;
+    // It went on to where it was sent last, and the first two readings after the pause fail.
+    rig.now += Duration::from_secs(1);
+    rig.ticks = before.map(|ticks| ticks + 90);
+    for _ in 0..2 {
+        rig.pilot.step(&Input::Missed, rig.now);
+        let output = rig.pilot.step(&Input::Tick, rig.now).unwrap();
+        assert_eq!(output.goals, None, "it would go back to {before:?}");
+        rig.now += Duration::from_secs_f64(rig.arm.period_secs());
+    }
+    let goals = rig.period().unwrap();
+    let near = goals.iter().zip(&rig.ticks).take(6).all(|(goal, at)| (goal - at).abs() <= 1);
+    assert!(near, "{goals:?}, and it is at {:?}", rig.ticks);
+    rig.run(20);
+    assert!(still(&rig) && matches!(rig.state(), State::Hold { .. }), "{:?}", rig.state());
+}
+
+#[test]
 fn fault_21_an_encoder_that_is_stuck_is_a_fault_and_one_that_wraps_is_not_believed() {
     let mut rig = Rig::started();
     rig.go(1.2, 100);

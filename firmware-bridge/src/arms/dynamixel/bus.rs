@@ -30,7 +30,7 @@ impl DynamixelMotors {
     }
 
     fn gone(&self) -> MotorsError {
-        MotorsError::HungUp { port: self.path.display().to_string() }
+        MotorsError::HungUp { port: self.name.clone() }
     }
 
     fn close_if_gone<T>(&mut self, result: Result<T, MotorsError>) -> Result<T, MotorsError> {

@@ -61,18 +61,19 @@ fn connect(address: SocketAddr, patience: Duration) -> Result<TcpStream, MotorsE
 /// What a link says about itself when it fails.
 #[derive(Debug)]
 struct Place {
-    address: SocketAddr,
+    address: Arc<str>,
     /// All joints are behind one box.
     all: Arc<str>,
 }
 
 impl Place {
     fn new(address: SocketAddr) -> Self {
-        Self { address, all: format!("1 and all others behind {address}").into() }
+        let all = format!("1 and all others behind {address}").into();
+        Self { address: address.to_string().into(), all }
     }
 
     fn hung_up(&self) -> MotorsError {
-        MotorsError::HungUp { port: self.address.to_string() }
+        MotorsError::HungUp { port: self.address.clone() }
     }
 
     fn port(&self, source: io::Error) -> MotorsError {

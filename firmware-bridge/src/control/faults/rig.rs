@@ -1,5 +1,7 @@
 //! An emulated arm, real motors, a control thread, and what was heard of each.
 
+use std::time::Instant;
+
 use super::super::*;
 use crate::arms::dynamixel::{DynamixelMotors, Options as DynamixelOptions};
 use crate::arms::feetech::FeetechMotors;
