@@ -79,6 +79,7 @@ fn fault_01_02_a_server_that_is_gone_is_played_out_and_then_the_arm_holds() {
         rig.run(1);
     }
     let late = rig.now.saturating_sub(end).as_millis();
+    println!("faults 01, 02: held {late} ms after the last action");
     assert!(late <= 100, "held {late} ms after the last action");
     rig.run(60);
     assert!(still(&rig));
@@ -115,6 +116,7 @@ fn fault_03_late_and_reordered_plans_never_lead_backwards() {
         rig.run(1);
     }
     let backwards = rig.sent.windows(2).filter(|pair| pair[1][0] < pair[0][0]).count();
+    println!("fault 03: {backwards} of {} set-points backwards", rig.sent.len());
     assert_eq!(backwards, 0);
     assert!(rig.angle() > 1.0, "{}", rig.angle());
     assert_limits(&rig);
@@ -140,7 +142,9 @@ fn fault_04_what_comes_twice_changes_nothing() {
         }
         rig.sent
     };
-    assert_eq!(play(false), play(true));
+    let (once, twice) = (play(false), play(true));
+    println!("fault 04: the same {} set-points", once.len());
+    assert_eq!(once, twice);
 }
 
 #[test]
@@ -166,6 +170,7 @@ fn fault_10_a_square_wave_at_the_policy_s_own_rate_is_shaped() {
         rig.run(10);
         assert!(!rig.state().is_latched(), "{:?} {:?}", rig.state(), rig.pilot.trouble());
     }
+    println!("fault 10: {} set-points", rig.sent.len());
     assert_limits(&rig);
 }
 
@@ -180,6 +185,7 @@ fn fault_12_a_policy_that_repeats_itself_is_stale() {
         rig.run(1);
         if matches!(before, State::Running { .. }) && matches!(rig.state(), State::Hold { .. }) {
             let late = rig.now.saturating_sub(end).as_millis();
+            println!("fault 12: held {late} ms after the last action");
             assert!(late <= 150, "held {late} ms after the last action");
         }
     }
@@ -196,6 +202,7 @@ fn fault_13_a_burst_after_an_underrun_goes_on_within_every_limit() {
         rig.run(120); // twice as long as there is anything to play
         assert!(matches!(rig.state(), State::Hold { .. }), "{:?}", rig.state());
     }
+    println!("fault 13: {} set-points", rig.sent.len());
     assert_limits(&rig);
 }
 
@@ -232,6 +239,8 @@ fn fault_21_an_encoder_that_is_stuck_is_a_fault_and_one_that_wraps_is_not_believ
         periods += 1;
     }
     assert_eq!(rig.state(), State::Fault(Cause::Following));
+    let secs = periods as f64 * rig.arm.period_secs();
+    println!("fault 21: a fault {:.0} ms after the encoder stuck", secs * 1e3);
     // 0.25 rad of leash and 300 ms.
     assert!(periods < 150, "{periods} periods");
     assert_limits(&rig);

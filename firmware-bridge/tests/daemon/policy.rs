@@ -20,6 +20,9 @@ const HORIZON: usize = 8;
 /// How far a joint goes in one action, in the policy's units.
 const STEP: f32 = 0.06;
 
+/// Answers to one question of a server that means harm.
+const FLOOD: usize = 100;
+
 /// What the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -78,6 +81,16 @@ pub(crate) fn contract() -> Contract {
     let simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
     let spec = Environment::spec(&simulator).clone();
     Contract { spec, num_frames: 1, horizon: HORIZON }
+}
+
+/// Where the arm stands when an episode begins, in radians; the hand is not among them.
+pub(crate) fn start_rad() -> Vec<f64> {
+    let options = SimOptions { image_size: 32, ..SimOptions::default() };
+    let mut simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
+    simulator.reset_blind(0, 0);
+    let mut start: Vec<_> = simulator.proprio().into_iter().map(f64::from).collect();
+    start.pop();
+    start
 }
 
 #[derive(Debug)]
@@ -237,20 +250,26 @@ impl Server {
             Mood::Swapped => reply.model_hash = "9876543210".into(),
             Mood::Garbage => {
                 let random = &mut self.random;
-                let frames = (0..random.random_range(1..6))
-                    .map(|_| (0..random.random_range(0..300)).map(|_| random.random()).collect());
-                self.socket.send_frames(&peer, frames.collect()).unwrap();
+                for _ in 0..FLOOD {
+                    let frames = (0..random.random_range(1..6)).map(|_| {
+                        (0..random.random_range(0..300)).map(|_| random.random()).collect()
+                    });
+                    self.socket.send_frames(&peer, frames.collect()).unwrap();
+                }
                 return;
             }
             Mood::Truncated => {
-                let mut frames = encode_response(&Response::Reply(reply)).unwrap();
-                let frame = self.random.random_range(0..frames.len());
-                let length = self.random.random_range(0..=frames[frame].len());
-                frames[frame].truncate(length);
-                if self.random.random_bool(0.3) {
-                    frames.truncate(frame + 1);
+                let whole = encode_response(&Response::Reply(reply)).unwrap();
+                for _ in 0..FLOOD {
+                    let mut frames = whole.clone();
+                    let frame = self.random.random_range(0..frames.len());
+                    let length = self.random.random_range(0..frames[frame].len());
+                    frames[frame].truncate(length);
+                    if self.random.random_bool(0.3) {
+                        frames.truncate(frame + 1);
+                    }
+                    self.socket.send_frames(&peer, frames).unwrap();
                 }
-                self.socket.send_frames(&peer, frames).unwrap();
                 return;
             }
             Mood::Oversize => {

@@ -10,7 +10,7 @@ use engraft_wire::OperatorSocket;
 use engraft_wire::operator::{Answer, BridgeStatus, Verb};
 use firmware_bridge::description::ArmDescription;
 use firmware_bridge::emulate::feetech::Bus;
-use firmware_bridge::emulate::{Emulator, Options};
+use firmware_bridge::emulate::{Device, Emulator, Options};
 use rustix::process::{Pid, Signal, kill_process};
 
 const BRIDGE: &str = env!("CARGO_BIN_EXE_firmware-bridge");
@@ -49,6 +49,19 @@ impl Arm {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Somebody puts the arm there by hand.
+    pub(crate) fn place(&self, angles_rad: &[f64]) {
+        self.emulator.with(|bus| {
+            let joints = bus.plant().joints.iter_mut().zip(&self.description.joints);
+            for ((joint, described), angle) in joints.zip(angles_rad) {
+                let zero = f64::from(described.zero_ticks.unwrap_or(2048));
+                let sign = if described.inverted { -1.0 } else { 1.0 };
+                joint.position = zero + sign * angle * 4096.0 / std::f64::consts::TAU;
+                (joint.goal, joint.velocity) = (joint.position, 0.0);
+            }
+        });
     }
 
     /// A daemon that owns it from now on, with these arguments besides.

@@ -21,7 +21,7 @@ use rustix::process::Signal;
 
 use super::audit::{Audit, Checked};
 use super::chaos::{Hands, Weather, garbage};
-use super::policy::{Mood, Policy, contract};
+use super::policy::{Mood, Policy, contract, start_rad};
 use super::rig::{Arm, Daemon, Operator, SOON, verify};
 
 /// How long it takes in every `cargo test`.
@@ -117,9 +117,8 @@ impl Soak {
         })
     }
 
-    fn weather(&mut self, daemon: &Daemon) -> Result<(), String> {
+    fn weather(&mut self, weather: Weather, daemon: &Daemon) -> Result<(), String> {
         self.look()?;
-        let weather = Weather::draw(&mut self.random);
         self.watchdog.feed(&format!("{weather:?}"));
         self.tally.weathers += 1;
         let Self { arm, random, .. } = self;
@@ -167,7 +166,13 @@ impl Soak {
             let now = self.arm.emulator.with(|bus| bus.now());
             self.audit.latch(now);
         }
-        self.tally.estops += u64::from(*verb == Verb::Estop);
+        if *verb == Verb::Estop {
+            self.tally.estops += 1;
+            // Mostly it takes a moment until somebody resets it.
+            if self.random.random_bool(0.3) {
+                thread::sleep(Duration::from_millis(self.random.random_range(0..2500)));
+            }
+        }
         self.look()?;
         Ok(answer)
     }
@@ -179,6 +184,10 @@ impl Soak {
         let policy = self.random.random_bool(0.5).then(|| {
             Policy::start(contract(), Mood::Good, self.random.random())
         });
+        if policy.is_some() {
+            // It takes its time to go there from afar.
+            self.arm.place(&start_rad());
+        }
         let mut args = vec!["--journal", &journal_path];
         match &policy {
             Some(policy) => args.extend([
@@ -192,7 +201,7 @@ impl Soak {
         (self.reset, self.unanswered) = (Some(Instant::now()), None);
         self.watchdog.feed("a start");
         let mut daemon = self.arm.daemon(&args);
-        let lasts = Duration::from_millis(self.random.random_range(2000..10_000));
+        let lasts = Duration::from_millis(self.random.random_range(3000..12_000));
         let began = Instant::now();
         let result = self.play(&mut daemon, policy.as_ref(), began, lasts);
         self.watchdog.feed("an end");
@@ -229,16 +238,20 @@ impl Soak {
     ) -> Result<(), String> {
         let mut operators = [daemon.operator(), daemon.operator()];
         let mut hands = Hands::new();
+        self.weather(Weather::Fine, daemon)?;
+        // A policy ends with its first fault, so it gets better weather.
+        let bad = if policy.is_some() { 0.015 } else { 0.05 };
         while began.elapsed() < lasts && !daemon.is_finished() {
-            if self.random.random_bool(0.1) {
-                self.weather(daemon)?;
+            if self.random.random_bool(bad) {
+                let weather = Weather::draw(&mut self.random);
+                self.weather(weather, daemon)?;
             }
             if let Some(policy) = policy
-                && self.random.random_bool(0.15)
+                && self.random.random_bool(0.06)
             {
                 // Good as often as not, or it gets nowhere.
                 let other = Mood::ALL.choose(&mut self.random).copied().unwrap_or(Mood::Good);
-                policy.set(if self.random.random_bool(0.5) { Mood::Good } else { other });
+                policy.set(if self.random.random_bool(0.6) { Mood::Good } else { other });
                 self.tally.moods += 1;
             }
             if self.random.random_bool(0.05) {
