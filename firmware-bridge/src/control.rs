@@ -41,6 +41,8 @@ const REQUESTS_PER_PERIOD: usize = 8;
 const MAX_HAPPENINGS: usize = 8192;
 /// How often each joint is examined, in seconds.
 const EXAMINE_SECS: f64 = 0.5;
+/// Readings that may be tried around the moment when torque goes on.
+const READINGS: usize = 3;
 /// How often an arm that is away is looked for.
 const LOOK_FOR: Duration = Duration::from_millis(500);
 
@@ -284,8 +286,7 @@ impl Cycle {
             return Err(Refusal::Moving);
         }
         if on {
-            self.sense(now);
-            self.pilot.may_have_torque().map_err(Refusal::Trouble)?;
+            self.read_anew()?;
         }
         self.motors.torque(on).map_err(|error| {
             let words = error.to_string();
@@ -295,10 +296,31 @@ impl Cycle {
         // Where the joints are now: torque may have moved them by a tick. The arm stands, so the
         // time that this took makes no period late.
         self.pace.restart();
-        let now = self.pace.now();
-        self.sense(now);
-        self.step(Input::Event(if on { Event::TorqueOn } else { Event::TorqueOff }), now);
-        Ok(())
+        if !on {
+            self.step(Input::Event(Event::TorqueOff), self.pace.now());
+            return Ok(());
+        }
+        let read = self.read_anew();
+        self.step(Input::Event(Event::TorqueOn), self.pace.now());
+        if self.pilot.torque() {
+            return Ok(());
+        }
+        // Set-points that began where the joints were before would lead them back there.
+        let _ = self.motors.torque(false);
+        read.and(Err(Refusal::Ignored(self.pilot.state())))
+    }
+
+    /// Reads where the joints are now, and whether they may have torque there.
+    fn read_anew(&mut self) -> Result<(), Refusal> {
+        let mut read = Ok(());
+        for _ in 0..READINGS {
+            self.sense(self.pace.now());
+            read = self.pilot.may_have_torque();
+            if read.is_ok() {
+                break;
+            }
+        }
+        read.map_err(Refusal::Trouble)
     }
 
     fn look_for(&mut self, now: Duration) {

@@ -231,12 +231,15 @@ impl Pilot {
         Ok(())
     }
 
-    /// Whether every joint stands where a set-point may be.
+    /// Whether every joint was just read, and stands where a set-point may be.
     ///
     /// # Errors
     ///
     /// The first that does not.
     pub fn may_have_torque(&self) -> Result<(), Trouble> {
+        if self.misses > 0 || self.sensed_at.is_none() {
+            return Err(Trouble::Unread { misses: self.misses });
+        }
         for (joint, (limits, &found)) in self.limits.iter().zip(&self.measured).enumerate() {
             let (min, max) = (limits.min, limits.max);
             if !(min - SLACK_RAD..=max + SLACK_RAD).contains(&found) {
@@ -424,6 +427,8 @@ impl Pilot {
                 self.trouble = Some(trouble.into());
                 self.on(Event::Failed(Cause::Following), now);
             }
+            // What is latched pushes against nothing, and leads nobody back who gave way.
+            Err(TrajectoryError::Following { .. }) if self.trajectory.is_at_rest() => return None,
             _ => {}
         }
         self.counters.limited += u64::from(limited != self.trajectory.braked_and_unsolved());

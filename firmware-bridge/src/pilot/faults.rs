@@ -254,6 +254,40 @@ fn fault_21_an_encoder_that_is_stuck_is_a_fault_and_one_that_wraps_is_not_believ
     assert_eq!(rig.state(), State::Fault(Cause::Arm));
 }
 
+#[test]
+fn fault_20_a_joint_that_gave_way_is_not_led_back_once_it_has_its_strength_again() {
+    let mut rig = Rig::started();
+    rig.go(0.3, 40);
+    rig.run(300);
+    rig.event(Event::Failed(Cause::Alarm));
+    rig.run(100);
+    assert!(still(&rig));
+    // Its motor is off, by itself, and it falls further than its leash.
+    rig.free = false;
+    rig.ticks[1] -= 400;
+    rig.run(100);
+    let (goals, fell) = (rig.sent[rig.sent.len() - 1], rig.ticks[1]);
+    assert!((goals[1] - fell).abs() <= 1, "it would go from {fell} to {}", goals[1]);
+    assert_eq!((still(&rig), rig.state()), (true, State::Fault(Cause::Alarm)));
+}
+
+#[test]
+fn fault_16_torque_does_not_go_on_where_the_arm_could_not_be_read() {
+    let mut rig = Rig::new();
+    // It was moved by hand, and the reading of that was lost.
+    rig.ticks = [HOME + 800; MAX_JOINTS];
+    rig.pilot.step(&Input::Missed, rig.now);
+    rig.event(Event::TorqueOn);
+    assert_eq!((rig.state(), rig.pilot.torque()), (State::Idle, false));
+    let trouble = rig.pilot.trouble().map(ToString::to_string).unwrap_or_default();
+    assert!(trouble.starts_with("the joints could not be read"), "{trouble}");
+    rig.now += Duration::from_secs(1);
+    rig.period();
+    rig.event(Event::TorqueOn);
+    assert_eq!(rig.state(), State::Ready);
+    assert!((rig.period().unwrap()[0] - HOME - 800).abs() <= 1);
+}
+
 /// A seeded storm of everything that may come, in any order. Gives how many set-points were sent.
 fn storm(seed: u64, periods: usize) -> usize {
     let mut random = ChaCha8Rng::seed_from_u64(seed);

@@ -54,6 +54,8 @@ struct Joint {
     prepared: bool,
     /// When it was last known to have torque, or could not be asked.
     torque_at: Duration,
+    /// When its power failed, or it could not be asked since, until it is given torque anew.
+    forgot_at: Option<Duration>,
 }
 
 /// What was checked.
@@ -76,6 +78,8 @@ pub(crate) struct Audit {
     period: f64,
     /// Since when nothing may move.
     latched: Option<Duration>,
+    /// When what kept joints from their goals was last taken away.
+    cured: Duration,
     /// Whether joints can be asked at all: no silence, no damage.
     audible: bool,
     pub(crate) checked: Checked,
@@ -96,12 +100,14 @@ impl Audit {
                 window: VecDeque::new(),
                 prepared: false,
                 torque_at: Duration::ZERO,
+                forgot_at: None,
             }
         });
         Self {
             joints: joints.collect(),
             period: arm.period_secs(),
             latched: None,
+            cured: Duration::ZERO,
             audible: true,
             checked: Checked::default(),
         }
@@ -117,6 +123,19 @@ impl Audit {
         self.latched = None;
     }
 
+    /// A wall or an alarm is gone: a servo may go where it was last sent, by itself.
+    pub(crate) fn cured(&mut self, now: Duration) {
+        self.cured = now;
+    }
+
+    /// A servo's power failed for a moment.
+    pub(crate) fn forgot(&mut self, id: u8, now: Duration) {
+        let joint = usize::from(id).checked_sub(1).and_then(|i| self.joints.get_mut(i));
+        if let Some(joint) = joint {
+            joint.forgot_at = Some(now);
+        }
+    }
+
     /// Whether something keeps joints from being asked.
     pub(crate) fn set_audible(&mut self, audible: bool) {
         self.audible = audible;
@@ -130,10 +149,13 @@ impl Audit {
             self.heard(write).map_err(|wrong| format!("at {:?}: {wrong}", write.at))?;
         }
         if !self.audible {
-            self.joints.iter_mut().for_each(|joint| joint.torque_at = now);
+            for joint in &mut self.joints {
+                joint.torque_at = now;
+                joint.forgot_at = joint.forgot_at.map(|_| now);
+            }
         }
         // With its cable out an arm goes where it was last sent, latched or not.
-        if self.latched.is_some_and(|since| now > since + 2 * REST) {
+        if self.latched.is_some_and(|since| now > since.max(self.cured) + 2 * REST) {
             for (joint, plant) in self.joints.iter().zip(&bus.plant().joints) {
                 if plant.velocity.abs() > STILL {
                     let (name, velocity) = (&joint.name, plant.velocity);
@@ -189,7 +211,7 @@ impl Audit {
                         return Err(format!("{} gets torque without a goal", joint.name));
                     }
                 }
-                joint.torque_at = write.at;
+                (joint.torque_at, joint.forgot_at) = (write.at, None);
                 checked.torque_on += 1;
                 Ok(())
             }
@@ -222,8 +244,14 @@ impl Joint {
             return Err(format!("{name} is sent to {goal}, outside {min:.0} to {max:.0}"));
         }
         let without = write.at.saturating_sub(self.torque_at);
-        if !write.torque && without > NOTICED {
+        // One that switched its motor off by itself may be told to stay where it is.
+        let stays = self.last.is_some_and(|(_, last)| last == goal);
+        if !write.torque && without > NOTICED && !stays {
             return Err(format!("{name} is sent to {goal}, {without:?} without torque"));
+        }
+        let forgot = self.forgot_at.map(|at| write.at.saturating_sub(at));
+        if let Some(since) = forgot.filter(|since| *since > NOTICED) {
+            return Err(format!("{name} is sent to {goal}, {since:?} after its power failed"));
         }
         let Some((last_at, last)) = self.last else {
             return Err(format!("{name} is sent to {goal} before it was given torque"));
@@ -298,8 +326,12 @@ fn the_auditor_can_fail() {
     assert!(wrong(&mut ready(), &goal(10, 4000, 2048)).contains("outside"));
     assert!(wrong(&mut ready(), &write(10, 21, &[99], 2048, true)).contains("register 21"));
     assert!(wrong(&mut ready(), &write(10, reg::LOCK, &[0], 2048, true)).contains("register 55"));
-    let forgot = write(2000, reg::GOAL_POSITION, &[0, 8], 2048, false);
-    assert!(wrong(&mut ready(), &forgot).contains("without torque"));
+    let limp = write(2000, reg::GOAL_POSITION, &[2, 8], 2048, false);
+    assert!(wrong(&mut ready(), &limp).contains("without torque"));
+    let mut audit = ready();
+    audit.forgot(1, Duration::from_millis(10));
+    let stays = write(2000, reg::GOAL_POSITION, &[0, 8], 2048, false);
+    assert!(wrong(&mut audit, &stays).contains("after its power failed"));
     let blind = write(10, reg::TORQUE, &[1], 2048, false);
     assert!(wrong(&mut ready(), &blind).contains("without a goal"));
     let mut audit = ready();

@@ -87,8 +87,16 @@ impl Weather {
         }
     }
 
-    /// What it does to a servo or a joint.
-    pub(crate) fn servos(self, random: &mut ChaCha8Rng, bus: &mut Bus) {
+    /// Whether joints can still be asked, and answer in time.
+    pub(crate) fn is_audible(self) -> bool {
+        matches!(
+            self,
+            Self::Fine | Self::Alarm | Self::BrownOut | Self::Wall | Self::StuckEncoder
+        )
+    }
+
+    /// What it does to a servo or a joint; which servo has forgotten what it was told.
+    pub(crate) fn servos(self, random: &mut ChaCha8Rng, bus: &mut Bus) -> Option<u8> {
         let id = random.random_range(1..=7_u8);
         match self {
             Self::Fine => {
@@ -110,7 +118,10 @@ impl Weather {
                     }
                 }
             }
-            Self::BrownOut => bus.restart(id),
+            Self::BrownOut => {
+                bus.restart(id);
+                return Some(id);
+            }
             Self::Wall | Self::StuckEncoder => {
                 let joints = &mut bus.plant().joints;
                 if let Some(joint) = joints.choose_mut(random) {
@@ -123,6 +134,7 @@ impl Weather {
             }
             _ => {}
         }
+        None
     }
 }
 

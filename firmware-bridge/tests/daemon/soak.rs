@@ -34,6 +34,8 @@ const HANG: Duration = Duration::from_mins(1);
 const UNANSWERED: Duration = Duration::from_secs(15);
 /// For so long after a reset a board may still show what was before.
 const SHOWN: Duration = Duration::from_millis(200);
+/// A verb that was not answered may still be waiting, and do what it says for so long.
+const WAITING: Duration = UNANSWERED;
 
 /// What came of it all.
 #[derive(Debug, Default)]
@@ -88,7 +90,8 @@ struct Soak {
     audit: Audit,
     tally: Tally,
     watchdog: Watchdog,
-    reset: Option<Instant>,
+    /// Until when it is not known whether something latched.
+    unsure: Instant,
     /// Since when no verb was answered.
     unanswered: Option<Instant>,
 }
@@ -103,7 +106,7 @@ impl Soak {
             arm,
             tally: Tally::default(),
             watchdog: Watchdog::start(seed),
-            reset: None,
+            unsure: Instant::now(),
             unanswered: None,
         }
     }
@@ -121,23 +124,40 @@ impl Soak {
         self.look()?;
         self.watchdog.feed(&format!("{weather:?}"));
         self.tally.weathers += 1;
-        let Self { arm, random, .. } = self;
+        let Self { arm, random, audit, .. } = self;
         arm.emulator.faults(|faults| weather.faults(random, faults));
-        arm.emulator.with(|bus| weather.servos(random, bus));
+        arm.emulator.with(|bus| {
+            if let Some(id) = weather.servos(random, bus) {
+                audit.forgot(id, bus.now());
+            }
+            if weather == Weather::Fine {
+                audit.cured(bus.now());
+            }
+        });
+        if !weather.is_audible() {
+            audit.set_audible(false);
+        }
         if weather == Weather::Unplugged {
-            self.audit.set_audible(false);
             self.arm.emulator.hang_up();
             thread::sleep(Duration::from_millis(self.random.random_range(0..1500)));
             self.arm.emulator.plug_in().unwrap();
         }
         if weather == Weather::Suspended {
-            self.audit.set_audible(false);
             daemon.signal(Signal::STOP);
             thread::sleep(Duration::from_millis(self.random.random_range(0..1500)));
             daemon.signal(Signal::CONT);
         }
-        self.audit.set_audible(weather == Weather::Fine);
-        self.look()
+        self.look()?;
+        if weather == Weather::Fine {
+            self.audit.set_audible(true);
+        }
+        Ok(())
+    }
+
+    /// Something leads out of what latched, or may.
+    fn unlatched_for(&mut self, time: Duration) {
+        self.audit.release();
+        self.unsure = self.unsure.max(Instant::now() + time);
     }
 
     /// Somebody asks for something, and it is answered.
@@ -145,14 +165,14 @@ impl Soak {
         self.watchdog.feed(&format!("{verb:?}"));
         self.look()?;
         if *verb == Verb::Reset {
-            self.audit.release();
-            self.reset = Some(Instant::now());
+            self.unlatched_for(SHOWN);
         }
         let asked = Instant::now();
         let answer = operator.ask(verb);
         self.tally.verbs += 1;
         self.tally.worst_answer = self.tally.worst_answer.max(asked.elapsed());
         let Some(told) = &answer else {
+            self.unlatched_for(WAITING);
             let since = *self.unanswered.get_or_insert(asked);
             if since.elapsed() > UNANSWERED {
                 return Err(format!("nothing is answered any more, as {verb:?}"));
@@ -160,9 +180,8 @@ impl Soak {
             return Ok(None);
         };
         self.unanswered = None;
-        let shown = self.reset.is_none_or(|reset| reset.elapsed() > SHOWN);
-        let latched = shown && ["Fault", "Estop"].contains(&told.status.state.as_str());
-        if *verb == Verb::Estop || latched {
+        let latched = ["Fault", "Estop"].contains(&told.status.state.as_str());
+        if Instant::now() > self.unsure && (*verb == Verb::Estop || latched) {
             let now = self.arm.emulator.with(|bus| bus.now());
             self.audit.latch(now);
         }
@@ -197,8 +216,8 @@ impl Soak {
             None => args.push("--no-policy"),
         }
         // Whatever was latched ended with the daemon that latched it.
-        self.audit.release();
-        (self.reset, self.unanswered) = (Some(Instant::now()), None);
+        self.unlatched_for(SHOWN);
+        (self.unsure, self.unanswered) = (Instant::now() + SHOWN, None);
         self.watchdog.feed("a start");
         let mut daemon = self.arm.daemon(&args);
         let lasts = Duration::from_millis(self.random.random_range(3000..12_000));
