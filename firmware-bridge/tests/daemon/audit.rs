@@ -80,6 +80,8 @@ pub(crate) struct Audit {
     latched: Option<Duration>,
     /// When what kept joints from their goals was last taken away.
     cured: Duration,
+    /// Whether a servo cannot know where its joint is: it turns for ever, whoever tells it what.
+    runs_away: bool,
     /// Whether joints can be asked at all: no silence, no damage.
     audible: bool,
     pub(crate) checked: Checked,
@@ -108,6 +110,7 @@ impl Audit {
             period: arm.period_secs(),
             latched: None,
             cured: Duration::ZERO,
+            runs_away: false,
             audible: true,
             checked: Checked::default(),
         }
@@ -125,7 +128,12 @@ impl Audit {
 
     /// A wall or an alarm is gone: a servo may go where it was last sent, by itself.
     pub(crate) fn cured(&mut self, now: Duration) {
-        self.cured = now;
+        (self.cured, self.runs_away) = (now, false);
+    }
+
+    /// A servo's encoder is stuck.
+    pub(crate) fn runs_away(&mut self) {
+        self.runs_away = true;
     }
 
     /// A servo's power failed for a moment.
@@ -155,7 +163,8 @@ impl Audit {
             }
         }
         // With its cable out an arm goes where it was last sent, latched or not.
-        if self.latched.is_some_and(|since| now > since.max(self.cured) + 2 * REST) {
+        let stands = self.latched.is_some_and(|since| now > since.max(self.cured) + 2 * REST);
+        if stands && !self.runs_away {
             for (joint, plant) in self.joints.iter().zip(&bus.plant().joints) {
                 if plant.velocity.abs() > STILL {
                     let (name, velocity) = (&joint.name, plant.velocity);

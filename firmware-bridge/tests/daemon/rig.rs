@@ -51,15 +51,21 @@ impl Arm {
         self.folder.join(name)
     }
 
-    /// Somebody puts the arm there by hand.
+    /// Somebody puts the first joints there by hand, and those that are outside their limits back.
     pub(crate) fn place(&self, angles_rad: &[f64]) {
         self.emulator.with(|bus| {
             let joints = bus.plant().joints.iter_mut().zip(&self.description.joints);
-            for ((joint, described), angle) in joints.zip(angles_rad) {
+            for (i, (joint, described)) in joints.enumerate() {
                 let zero = f64::from(described.zero_ticks.unwrap_or(2048));
                 let sign = if described.inverted { -1.0 } else { 1.0 };
-                joint.position = zero + sign * angle * 4096.0 / std::f64::consts::TAU;
-                (joint.goal, joint.velocity) = (joint.position, 0.0);
+                let per_rad = sign * 4096.0 / std::f64::consts::TAU;
+                let (min, max) = (described.min_rad, described.max_rad);
+                let outside = !(min..=max).contains(&((joint.position - zero) / per_rad));
+                let put = angles_rad.get(i).copied().or(outside.then_some((min + max) / 2.0));
+                if let Some(angle) = put {
+                    joint.position = zero + angle * per_rad;
+                    (joint.goal, joint.velocity) = (joint.position, 0.0);
+                }
             }
         });
     }

@@ -32,8 +32,6 @@ const SETPOINT_HZ: u32 = 100;
 const HANG: Duration = Duration::from_mins(1);
 /// Longest that all verbs may stay unanswered: stealing a lease takes some steps of three seconds.
 const UNANSWERED: Duration = Duration::from_secs(15);
-/// For so long after a reset a board may still show what was before.
-const SHOWN: Duration = Duration::from_millis(200);
 /// A verb that was not answered may still be waiting, and do what it says for so long.
 const WAITING: Duration = UNANSWERED;
 
@@ -86,12 +84,15 @@ impl Watchdog {
 struct Soak {
     random: ChaCha8Rng,
     arm: Arm,
+    start_rad: Vec<f64>,
     began: Instant,
     audit: Audit,
     tally: Tally,
     watchdog: Watchdog,
-    /// Until when it is not known whether something latched.
-    unsure: Instant,
+    /// Until when a verb may still wait to be done.
+    waiting: Instant,
+    /// Whether a status may be of before the last reset: looking for an arm takes a moment.
+    old: bool,
     /// Since when no verb was answered.
     unanswered: Option<Instant>,
 }
@@ -104,9 +105,11 @@ impl Soak {
             began: Instant::now(),
             audit: Audit::new(&arm.description),
             arm,
+            start_rad: start_rad(),
             tally: Tally::default(),
             watchdog: Watchdog::start(seed),
-            unsure: Instant::now(),
+            waiting: Instant::now(),
+            old: true,
             unanswered: None,
         }
     }
@@ -130,8 +133,10 @@ impl Soak {
             if let Some(id) = weather.servos(random, bus) {
                 audit.forgot(id, bus.now());
             }
-            if weather == Weather::Fine {
-                audit.cured(bus.now());
+            match weather {
+                Weather::Fine => audit.cured(bus.now()),
+                Weather::StuckEncoder => audit.runs_away(),
+                _ => {}
             }
         });
         if !weather.is_audible() {
@@ -157,7 +162,7 @@ impl Soak {
     /// Something leads out of what latched, or may.
     fn unlatched_for(&mut self, time: Duration) {
         self.audit.release();
-        self.unsure = self.unsure.max(Instant::now() + time);
+        (self.old, self.waiting) = (true, self.waiting.max(Instant::now() + time));
     }
 
     /// Somebody asks for something, and it is answered.
@@ -165,7 +170,7 @@ impl Soak {
         self.watchdog.feed(&format!("{verb:?}"));
         self.look()?;
         if *verb == Verb::Reset {
-            self.unlatched_for(SHOWN);
+            self.unlatched_for(Duration::ZERO);
         }
         let asked = Instant::now();
         let answer = operator.ask(verb);
@@ -181,7 +186,10 @@ impl Soak {
         };
         self.unanswered = None;
         let latched = ["Fault", "Estop"].contains(&told.status.state.as_str());
-        if Instant::now() > self.unsure && (*verb == Verb::Estop || latched) {
+        let asked_for_it = *verb == Verb::Status;
+        self.old &= latched || !asked_for_it;
+        let told = latched && asked_for_it && !self.old;
+        if Instant::now() > self.waiting && (*verb == Verb::Estop || told) {
             let now = self.arm.emulator.with(|bus| bus.now());
             self.audit.latch(now);
         }
@@ -203,10 +211,8 @@ impl Soak {
         let policy = self.random.random_bool(0.5).then(|| {
             Policy::start(contract(), Mood::Good, self.random.random())
         });
-        if policy.is_some() {
-            // It takes its time to go there from afar.
-            self.arm.place(&start_rad());
-        }
+        // A policy takes its time to go to where it begins from afar.
+        self.arm.place(if policy.is_some() { &self.start_rad } else { &[] });
         let mut args = vec!["--journal", &journal_path];
         match &policy {
             Some(policy) => args.extend([
@@ -216,8 +222,8 @@ impl Soak {
             None => args.push("--no-policy"),
         }
         // Whatever was latched ended with the daemon that latched it.
-        self.unlatched_for(SHOWN);
-        (self.unsure, self.unanswered) = (Instant::now() + SHOWN, None);
+        self.unlatched_for(Duration::ZERO);
+        (self.waiting, self.unanswered) = (Instant::now(), None);
         self.watchdog.feed("a start");
         let mut daemon = self.arm.daemon(&args);
         let lasts = Duration::from_millis(self.random.random_range(3000..12_000));
