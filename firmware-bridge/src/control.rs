@@ -7,11 +7,11 @@
 //! Words are made by whoever reads them. Nobody waits *in* a channel of its: that would make it
 //! take a lock to wake them. An emergency stop is one flag that it reads in every period.
 
-#[cfg(test)]
-pub(crate) mod tests;
 mod controls;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+pub(crate) mod tests;
 mod traffic;
 
 use std::io;

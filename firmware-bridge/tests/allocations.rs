@@ -5,6 +5,7 @@
 //! taken.
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
+#![allow(clippy::print_stdout)] // Figures, for whoever asks with `--nocapture`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -303,7 +303,7 @@ fn brown_out<D: Servos>(mut bench: Bench<D>) {
     bench.go(0.3, 6.0);
     let began = bench.controls.now();
     bench.emulator.with(|bus| bus.restarts(2));
-    bench.wait(|state| state.is_latched());
+    bench.wait(State::is_latched);
     assert_eq!(bench.state, State::Fault(Cause::Restarted), "{:?}", bench.troubles);
     let took = bench.now.saturating_sub(began);
     // Each joint is looked at twice a second; the rest is for this machine.

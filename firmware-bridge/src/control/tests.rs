@@ -17,6 +17,8 @@ struct World {
     commands: Vec<i32>,
     sense_fails: Option<fn() -> MotorsError>,
     silent: bool,
+    /// Whether it falls silent as soon as torque is on.
+    silent_with_torque: bool,
 }
 
 struct Fake {
@@ -54,7 +56,8 @@ impl Motors for Fake {
     }
 
     fn torque(&mut self, on: bool) -> Result<(), MotorsError> {
-        self.world.lock().unwrap().torque = on;
+        let mut world = self.world.lock().unwrap();
+        (world.torque, world.silent) = (on, on && world.silent_with_torque);
         Ok(())
     }
 
@@ -154,6 +157,22 @@ fn torque_is_asked_for_and_what_cannot_follow_is_told_why() {
     let [.., a, b] = world.commands[..] else { panic!("nothing sent") };
     assert!(world.commands.len() > before && a == b, "it stopped while moving");
     assert!(world.torque, "an arm that is let go falls");
+}
+
+#[test]
+fn torque_goes_off_again_where_the_arm_cannot_be_read_with_it() {
+    let mut rig = Rig::new();
+    rig.wait(|state| state == State::Idle);
+    rig.world.lock().unwrap().silent_with_torque = true;
+    let error = rig.controls.ask(Request::Torque(true), SOON).unwrap_err();
+    assert!(error.starts_with("the joints could not be read (3 reading(s) failed)"), "{error}");
+    {
+        let world = rig.world.lock().unwrap();
+        assert_eq!((world.torque, world.commands.len()), (false, 0));
+    }
+    rig.world.lock().unwrap().silent_with_torque = false;
+    rig.wait(|state| state == State::Idle);
+    assert_eq!(rig.controls.ask(Request::Torque(true), SOON), Ok(State::Ready));
 }
 
 #[test]

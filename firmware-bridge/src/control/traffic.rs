@@ -130,4 +130,7 @@ pub enum Happening {
 
 /// What somebody was answered with, to be let go.
 #[derive(Debug)]
-pub struct Answered(#[expect(dead_code, reason = "kept to be dropped elsewhere")] pub(super) SyncSender<Result<State, Refusal>>);
+pub struct Answered(
+    #[expect(dead_code, reason = "kept to be dropped elsewhere")]
+    pub(super)  SyncSender<Result<State, Refusal>>,
+);

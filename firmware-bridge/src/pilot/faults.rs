@@ -239,7 +239,7 @@ fn fault_21_an_encoder_that_is_stuck_is_a_fault_and_one_that_wraps_is_not_believ
         periods += 1;
     }
     assert_eq!(rig.state(), State::Fault(Cause::Following));
-    let secs = periods as f64 * rig.arm.period_secs();
+    let secs = f64::from(periods) * rig.arm.period_secs();
     println!("fault 21: a fault {:.0} ms after the encoder stuck", secs * 1e3);
     // 0.25 rad of leash and 300 ms.
     assert!(periods < 150, "{periods} periods");

@@ -226,9 +226,8 @@ impl Audit {
             }
             (reg::TORQUE, &[0]) => Ok(()),
             (address, &[byte]) => {
-                let known = |(known, values): &&(u8, &[u8])| {
-                    *known == address && values.contains(&byte)
-                };
+                let known =
+                    |(known, values): &&(u8, &[u8])| *known == address && values.contains(&byte);
                 match (SET_UP.iter().find(known), write.torque) {
                     (Some(_), false) => Ok(()),
                     _ => Err(joint.wrong(write)),
@@ -349,6 +348,7 @@ fn the_auditor_can_fail() {
     assert!(wrong(&mut audit, &goal(700, 2056, 2048)).contains("after the stop"));
     // As fast as it may be in each period, and twice as often.
     let mut audit = ready();
-    let fast = (0..600).find_map(|i| audit.heard(&goal(10 + i * 2, 2048 + 5 * i as u16, 2048)).err());
+    let fast =
+        (0..600).find_map(|i| audit.heard(&goal(10 + i * 2, 2048 + 5 * i as u16, 2048)).err());
     assert!(fast.unwrap().contains("goes"));
 }

@@ -89,10 +89,7 @@ impl Weather {
 
     /// Whether joints can still be asked, and answer in time.
     pub(crate) fn is_audible(self) -> bool {
-        matches!(
-            self,
-            Self::Fine | Self::Alarm | Self::BrownOut | Self::Wall | Self::StuckEncoder
-        )
+        matches!(self, Self::Fine | Self::Alarm | Self::BrownOut | Self::Wall | Self::StuckEncoder)
     }
 
     /// What it does to a servo or a joint; which servo has forgotten what it was told.
@@ -159,7 +156,8 @@ impl Hands {
 
     fn lease(&self, random: &mut ChaCha8Rng) -> u64 {
         // The newest, mostly.
-        let any = if random.random_bool(0.8) { self.leases.last() } else { self.leases.choose(random) };
+        let any =
+            if random.random_bool(0.8) { self.leases.last() } else { self.leases.choose(random) };
         any.copied().unwrap_or(1)
     }
 
@@ -173,18 +171,18 @@ impl Hands {
             18..22 => Verb::Release { lease: self.lease(random) },
             22..28 => Verb::Keep { lease: self.lease(random) },
             28..36 => self.odd(random, status),
-            36..44 => self.take(random),
+            36..44 => Self::take(random),
             // What leads on from where it is.
             _ => match status.state.as_str() {
                 "Fault" | "Estop" => Verb::Reset,
                 "Idle" => Verb::Torque { on: true },
-                "Ready" => self.take(random),
+                "Ready" => Self::take(random),
                 _ => self.go(random, status),
             },
         }
     }
 
-    fn take(&self, random: &mut ChaCha8Rng) -> Verb {
+    fn take(random: &mut ChaCha8Rng) -> Verb {
         let holder = ["one", "other"].choose(random).copied().unwrap_or_default().to_owned();
         Verb::Take { holder, steal: random.random_bool(0.3) }
     }
@@ -256,7 +254,7 @@ pub(crate) fn garbage(random: &mut ChaCha8Rng, socket: &Path) {
         0 => noise,
         1 => message(&noise),
         2 => message(&verb[..random.random_range(0..verb.len())]),
-        3 => message(&[0x91; 60_000]), // lists in lists
+        3 => message(&vec![0x91; 60_000]),    // lists in lists
         4 => message(&vec![0x80; 200 << 10]), // longer than a verb may be
         _ => {
             let mut bytes = greeting();

@@ -61,7 +61,7 @@ impl Arm {
                 let per_rad = sign * 4096.0 / std::f64::consts::TAU;
                 let (min, max) = (described.min_rad, described.max_rad);
                 let outside = !(min..=max).contains(&((joint.position - zero) / per_rad));
-                let put = angles_rad.get(i).copied().or(outside.then_some((min + max) / 2.0));
+                let put = angles_rad.get(i).copied().or(outside.then_some(min.midpoint(max)));
                 if let Some(angle) = put {
                     joint.position = zero + angle * per_rad;
                     (joint.goal, joint.velocity) = (joint.position, 0.0);

@@ -6,6 +6,7 @@
 //! schedule; how it falls together with the clocks is in the journal, which is kept when something
 //! is wrong.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -66,7 +67,7 @@ impl Watchdog {
             while let Some(fed) = food.upgrade() {
                 let fed = Duration::from_millis(fed.load(Ordering::Relaxed));
                 if began.elapsed().saturating_sub(fed) > HANG {
-                    eprintln!("seed {seed}: hung in {:?}", what.lock());
+                    let _ = writeln!(io::stderr(), "seed {seed}: hung in {:?}", what.lock());
                     std::process::exit(101);
                 }
                 thread::sleep(Duration::from_millis(100));
@@ -208,15 +209,23 @@ impl Soak {
     fn round(&mut self) -> Result<(), String> {
         let journal = self.arm.file(&format!("{}.journal", self.tally.rounds));
         let journal_path = journal.display().to_string();
-        let policy = self.random.random_bool(0.5).then(|| {
-            Policy::start(contract(), Mood::Good, self.random.random())
-        });
+        let policy = self
+            .random
+            .random_bool(0.5)
+            .then(|| Policy::start(contract(), Mood::Good, self.random.random()));
         // A policy takes its time to go to where it begins from afar.
         self.arm.place(if policy.is_some() { &self.start_rad } else { &[] });
         let mut args = vec!["--journal", &journal_path];
         match &policy {
             Some(policy) => args.extend([
-                "--eyes", "sim", "--torque-on", "--episodes", "1000", "--max-steps", "40", "--policy",
+                "--eyes",
+                "sim",
+                "--torque-on",
+                "--episodes",
+                "1000",
+                "--max-steps",
+                "40",
+                "--policy",
                 &policy.endpoint,
             ]),
             None => args.push("--no-policy"),
@@ -245,7 +254,9 @@ impl Soak {
         if journal.exists() {
             let verified = verify(&journal);
             // What dies at its start has kept nothing yet.
-            let nothing = |error: &String| ["is empty", "no journal"].iter().any(|words| error.contains(words));
+            let nothing = |error: &String| {
+                ["is empty", "no journal"].iter().any(|words| error.contains(words))
+            };
             if !(dies && verified.as_ref().is_err_and(nothing)) {
                 verified.map_err(|error| format!("{}: {error}", journal.display()))?;
             }

@@ -84,8 +84,7 @@ impl Servos for dynamixel::Bus {
 
     fn other_writes(&mut self) -> Vec<(u8, u16)> {
         let address = register::GOAL_POSITION.address;
-        let goal =
-            |write: &&dynamixel::Written| (write.address, write.data.len()) != (address, 4);
+        let goal = |write: &&dynamixel::Written| (write.address, write.data.len()) != (address, 4);
         self.written().iter().filter(goal).map(|write| (write.id, write.address)).collect()
     }
 
@@ -177,12 +176,8 @@ impl<D: Servos> Bench<D> {
         emulator.faults(|faults| faults.echo = apart);
         let scales = vec![Scale::radians(4096.0, HOME, false); 6];
         let (gap, lease) = (Duration::from_millis(400), Duration::from_mins(1));
-        let config = PilotConfig {
-            gap,
-            lease_stale: lease,
-            lease_lost: lease,
-            ..PilotConfig::default()
-        };
+        let config =
+            PilotConfig { gap, lease_stale: lease, lease_lost: lease, ..PilotConfig::default() };
         let pilot = Pilot::new(&arm, &scales, None, config).unwrap();
         let motors = motors(&arm, emulator.path());
         let options = ControlOptions { setpoint_hz: arm.setpoint_hz, realtime: false };
