@@ -310,8 +310,10 @@ impl Soak {
 
     /// The daemon is gone, and the arm stands.
     fn rests(&mut self) -> Result<(), String> {
+        // What was sent last may still be on its way; servos run to where it sends them.
+        thread::sleep(Duration::from_millis(200));
+        self.look()?;
         let began = Instant::now();
-        // Servos run to where they were last sent.
         while began.elapsed() < SOON {
             thread::sleep(Duration::from_millis(50));
             let moves = |bus: &mut firmware_bridge::emulate::feetech::Bus| {
