@@ -16,6 +16,8 @@ use rig::{Bench, Goal, HOME, SOON, Servos};
 
 /// Long enough for anything that would happen by itself to happen.
 const A_WHILE: Duration = Duration::from_millis(300);
+/// What a machine that builds and tests other things may add to any time.
+const BUSY: Duration = Duration::from_millis(250);
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
@@ -135,7 +137,7 @@ fn pulled_cable<D: Servos>(mut bench: Bench<D>) {
     // While the emulator's thread ends, the line is dead or not: at most from the call on.
     let took = bench.now.saturating_sub(began);
     let period = Duration::from_secs_f64(bench.arm.period_secs());
-    assert!(took <= pulled.saturating_sub(began) + 5 * period, "{took:?}");
+    assert!(took <= pulled.saturating_sub(began) + period + BUSY, "{took:?}");
     let hung_up = |trouble: &String| trouble.ends_with("hung up");
     assert!(bench.troubles.iter().any(hung_up), "{:?}", bench.troubles);
 
@@ -247,9 +249,9 @@ fn alarm<D: Servos>(
     bench.emulator.with(&raise);
     bench.wait(|state| state == State::Fault(Cause::Alarm));
     let took = bench.now.saturating_sub(began);
-    // At the next reading; five periods where the machine is busy.
+    // At the next reading.
     let period = Duration::from_secs_f64(bench.arm.period_secs());
-    assert!(took <= 5 * period, "{took:?}");
+    assert!(took <= period + BUSY, "{took:?}");
     let told = |trouble: &String| trouble.contains("(id 4)") && trouble.contains(fault);
     assert!(bench.troubles.iter().any(told), "{fault}: {:?}", bench.troubles);
     // It comes to rest, holds, and nobody reboots anything or gives torque back.
@@ -306,8 +308,8 @@ fn brown_out<D: Servos>(mut bench: Bench<D>) {
     bench.wait(State::is_latched);
     assert_eq!(bench.state, State::Fault(Cause::Restarted), "{:?}", bench.troubles);
     let took = bench.now.saturating_sub(began);
-    // Each joint is looked at twice a second; the rest is for this machine.
-    assert!(took <= Duration::from_millis(600 + 100), "{took:?}");
+    // Each joint is looked at twice a second.
+    assert!(took <= Duration::from_millis(600) + BUSY, "{took:?}");
     let named = |trouble: &String| trouble.contains("shoulder_lift (id 2) restarted by itself");
     assert!(bench.troubles.iter().any(named), "{:?}", bench.troubles);
     bench.emulator.with(D::forget);

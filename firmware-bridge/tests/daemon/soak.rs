@@ -196,7 +196,7 @@ impl Soak {
         }
         if *verb == Verb::Estop {
             self.tally.estops += 1;
-            // Mostly it takes a moment until somebody resets it.
+            // Now and then nobody resets it for a moment.
             if self.random.random_bool(0.3) {
                 thread::sleep(Duration::from_millis(self.random.random_range(0..2500)));
             }
