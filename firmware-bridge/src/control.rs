@@ -344,10 +344,13 @@ impl Cycle {
     }
 
     fn sense(&mut self, now: Duration) {
+        // A reading is as old as its question: if this process is suspended in between, the answer
+        // lies there and tells of before.
+        let asked = self.pace.now();
         match self.motors.sense(&mut self.sensed) {
             Ok(()) => {
                 let reading = Pilot::reading(&self.sensed);
-                self.step(reading, self.pace.now());
+                self.step(reading, asked);
             }
             Err(error) => self.fail(error, now),
         }

@@ -17,6 +17,8 @@ struct World {
     commands: Vec<i32>,
     sense_fails: Option<fn() -> MotorsError>,
     silent: bool,
+    /// For how long the next answer lies there, and how far the arm goes on meanwhile.
+    suspended: Option<(Duration, i32)>,
     /// Whether it falls silent as soon as torque is on.
     silent_with_torque: bool,
 }
@@ -36,7 +38,7 @@ impl Motors for Fake {
     }
 
     fn sense(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError> {
-        let world = self.world.lock().unwrap();
+        let mut world = self.world.lock().unwrap();
         if let Some(fail) = world.sense_fails {
             return Err(fail());
         }
@@ -45,6 +47,11 @@ impl Motors for Fake {
             return Err(MotorsError::Silent { joint: "elbow_flex".into(), id: 3, waited });
         }
         sensed.position.fill(world.position);
+        if let Some((time, further)) = world.suspended.take() {
+            world.position += further;
+            drop(world);
+            thread::sleep(time);
+        }
         Ok(())
     }
 
@@ -203,6 +210,25 @@ fn an_estop_is_read_in_the_next_period_and_a_cable_pulled_is_a_fault() {
     assert_eq!(rig.event(Event::Reset), Ok(State::Disconnected));
     // It is looked for and found, and has no torque until somebody asks.
     rig.wait(|state| state == State::Idle);
+}
+
+#[test]
+fn fault_15_an_answer_that_lay_there_while_the_process_was_suspended_leads_nowhere() {
+    let mut rig = Rig::new();
+    rig.go(5.0);
+    rig.wait(|state| matches!(state, State::Running { .. }));
+    let sent = {
+        let mut world = rig.world.lock().unwrap();
+        world.suspended = Some((Duration::from_millis(120), 40));
+        world.commands.len()
+    };
+    rig.wait(|state| matches!(state, State::Hold { cause: Cause::Gap, .. }));
+    thread::sleep(Duration::from_millis(50));
+    let world = rig.world.lock().unwrap();
+    let after = &world.commands[sent.saturating_sub(1)..];
+    let back = after.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    assert_eq!(back, 0, "it was led back: {after:?}");
+    assert!(after[after.len() - 1] >= after[0] + 39, "{after:?}");
 }
 
 #[test]
