@@ -150,7 +150,7 @@ pub fn open_to_calibrate(
         }
         Protocol::Xarm => {
             let detail = format!("an {} is calibrated by its maker, and needs no file", arm.name);
-            return Err(MotorsError::Refused { detail }.into());
+            return Err(MotorsError::Refused { detail: detail.into() }.into());
         }
         Protocol::Simulator => return uncalibrated_simulator(),
     })

@@ -1,19 +1,25 @@
 //! The control thread: senses, lets the [pilot](crate::pilot) decide, commands. Nothing else.
 //!
 //! It owns the motors and the clock. Requests reach it, and what happened leaves it, through
-//! bounded channels that it never waits for; in an ordinary period it neither allocates nor locks
-//! nor writes a log. An emergency stop is one flag that it reads in every period.
+//! bounded channels that it never waits for. While an arm is connected it neither allocates nor
+//! frees, nor locks, nor writes a log, whatever the state and whatever goes wrong on the bus; only
+//! to look for an arm and to switch torque, when nothing moves, it takes what memory it needs.
+//! Words are made by whoever reads them. Nobody waits *in* a channel of its: that would make it
+//! take a lock to wake them. An emergency stop is one flag that it reads in every period.
 
+mod controls;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 pub(crate) mod tests;
 mod traffic;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engraft_wire::operator::MAX_JOINTS;
 
@@ -22,7 +28,10 @@ use crate::motors::{Motors, MotorsError, Sensed};
 use crate::pace::Pace;
 use crate::pilot::{Input, Output, Pilot};
 
-pub use traffic::{Happening, Heading, Moment, Record, Request};
+pub use controls::{Controls, Sentinel};
+pub use traffic::{Answered, Happening, Heading, Moment, Record, Refusal, Request};
+
+use controls::{Asked, Flags};
 
 /// Requests that may wait for the next period.
 const MAX_REQUESTS: usize = 32;
@@ -32,15 +41,10 @@ const REQUESTS_PER_PERIOD: usize = 8;
 const MAX_HAPPENINGS: usize = 8192;
 /// How often each joint is examined, in seconds.
 const EXAMINE_SECS: f64 = 0.5;
+/// Readings that may be tried around the moment when torque goes on.
+const READINGS: usize = 3;
 /// How often an arm that is away is looked for.
 const LOOK_FOR: Duration = Duration::from_millis(500);
-
-/// A request, and where the answer goes.
-#[derive(Debug)]
-struct Asked {
-    request: Request,
-    answer: Option<SyncSender<Result<State, String>>>,
-}
 
 /// How the control thread runs.
 #[derive(Debug, Clone, Copy)]
@@ -67,32 +71,6 @@ pub struct Control {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
-struct Flags {
-    estop: AtomicBool,
-    stop: AtomicBool,
-}
-
-/// Brings the arm to rest when the thread that holds it panics.
-#[derive(Debug)]
-pub struct Sentinel(Arc<Flags>);
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.stop.store(true, Ordering::Release);
-        }
-    }
-}
-
-/// A way to the control thread, for every thread that has something to ask of it.
-#[derive(Debug, Clone)]
-pub struct Controls {
-    requests: SyncSender<Asked>,
-    flags: Arc<Flags>,
-    epoch: Instant,
-}
-
 impl Control {
     /// Starts the thread. What happens comes out of the receiver, which must be emptied: what
     /// finds no room is dropped.
@@ -105,34 +83,10 @@ impl Control {
         pilot: Pilot,
         options: ControlOptions,
     ) -> io::Result<(Self, Receiver<Happening>)> {
-        let (requests, asked) = sync_channel(MAX_REQUESTS);
-        let (tell, happenings) = sync_channel(MAX_HAPPENINGS);
-        let (flags, epoch) = (Arc::new(Flags::default()), Instant::now());
-        let period = Duration::from_secs(1) / options.setpoint_hz.max(1);
-        let joints = motors.joints().len();
-        let every = f64::from(options.setpoint_hz) * EXAMINE_SECS / joints.max(1) as f64;
-        let cycle = Cycle {
-            motors,
-            pilot,
-            pace: Pace::RealTime { epoch, next: Duration::ZERO, period },
-            tell,
-            sensed: Sensed::new(joints),
-            connected: false,
-            looked: None,
-            examined: 0,
-            examine_every: (every as u64).max(1),
-            ticks: 0,
-            flags: flags.clone(),
-        };
-        let thread = thread::Builder::new().name("control".into()).spawn(move || {
-            let _sentinel = Sentinel(cycle.flags.clone());
-            if options.realtime {
-                let _ = grant(); // asked for before, and reported there
-            }
-            cycle.run(&asked);
-        })?;
-        let controls = Controls { requests, flags, epoch };
-        Ok((Self { controls, thread: Some(thread) }, happenings))
+        let (control_loop, controls, happenings) = ControlLoop::new(motors, pilot, options);
+        let thread = thread::Builder::new().name("control".into());
+        let thread = Some(thread.spawn(move || control_loop.run())?);
+        Ok((Self { controls, thread }, happenings))
     }
 
     /// A way to ask.
@@ -164,51 +118,6 @@ impl Drop for Control {
     }
 }
 
-impl Controls {
-    /// Now, on the control thread's clock, which never goes back.
-    pub fn now(&self) -> Duration {
-        self.epoch.elapsed()
-    }
-
-    /// Hands an input over without waiting for an answer; whether there was room.
-    pub fn tell(&self, input: Input) -> bool {
-        self.requests.try_send(Asked { request: Request::Input(input), answer: None }).is_ok()
-    }
-
-    /// Asks, and waits until the control thread has done it; the state that it led to.
-    ///
-    /// # Errors
-    ///
-    /// Why it was not done, in words.
-    pub fn ask(&self, request: Request, timeout: Duration) -> Result<State, String> {
-        let (answer, answered) = sync_channel(1);
-        let busy = |_| "the control thread is busy: try again".to_owned();
-        self.requests.try_send(Asked { request, answer: Some(answer) }).map_err(busy)?;
-        let silent = |_| format!("the control thread did not answer within {timeout:?}");
-        answered.recv_timeout(timeout).map_err(silent)?
-    }
-
-    /// Stops the arm, latched. Never waits; it takes effect in the next period.
-    pub fn estop(&self) {
-        self.flags.estop.store(true, Ordering::Release);
-    }
-
-    /// Brings the arm to rest and ends the control thread.
-    pub fn shut_down(&self) {
-        self.flags.stop.store(true, Ordering::Release);
-    }
-
-    /// Whether the control thread was told to end.
-    pub fn is_shutting_down(&self) -> bool {
-        self.flags.stop.load(Ordering::Acquire)
-    }
-
-    /// Brings the arm to rest when the calling thread panics while it holds this.
-    pub fn sentinel(&self) -> Sentinel {
-        Sentinel(self.flags.clone())
-    }
-}
-
 /// Asks for real-time scheduling of this thread; whether it was granted.
 pub fn raise_priority() -> bool {
     use thread_priority::{
@@ -224,6 +133,54 @@ pub fn raise_priority() -> bool {
 pub fn grant() -> Granted {
     let all = rustix::mm::MlockAllFlags::CURRENT | rustix::mm::MlockAllFlags::FUTURE;
     Granted { priority: raise_priority(), memory: rustix::mm::mlockall(all).is_ok() }
+}
+
+/// What the control thread runs, for who has a thread of their own for it.
+pub struct ControlLoop {
+    cycle: Cycle,
+    asked: Receiver<Asked>,
+    realtime: bool,
+}
+
+impl ControlLoop {
+    /// A loop that begins with [`run`](Self::run), a way to ask it, and what happens in it, which
+    /// must be looked at: what finds no room is dropped.
+    pub fn new(
+        motors: Box<dyn Motors>,
+        pilot: Pilot,
+        options: ControlOptions,
+    ) -> (Self, Controls, Receiver<Happening>) {
+        let (requests, asked) = sync_channel(MAX_REQUESTS);
+        let (tell, happenings) = sync_channel(MAX_HAPPENINGS);
+        let controls = Controls::new(requests);
+        let epoch = controls.epoch;
+        let period = Duration::from_secs(1) / options.setpoint_hz.max(1);
+        let joints = motors.joints().len();
+        let every = f64::from(options.setpoint_hz) * EXAMINE_SECS / joints.max(1) as f64;
+        let cycle = Cycle {
+            motors,
+            pilot,
+            pace: Pace::RealTime { epoch, next: Duration::ZERO, period },
+            tell,
+            sensed: Sensed::new(joints),
+            connected: false,
+            looked: None,
+            examined: 0,
+            examine_every: (every as u64).max(1),
+            ticks: 0,
+            flags: controls.flags.clone(),
+        };
+        (Self { cycle, asked, realtime: options.realtime }, controls, happenings)
+    }
+
+    /// Runs until it is told to end, and the arm rests.
+    pub fn run(self) {
+        let _sentinel = Sentinel(self.cycle.flags.clone());
+        if self.realtime {
+            let _ = grant(); // asked for before, and reported there
+        }
+        self.cycle.run(&self.asked);
+    }
 }
 
 struct Cycle {
@@ -296,60 +253,74 @@ impl Cycle {
                     && self.connected
                     && let Err(error) = self.motors.acknowledge()
                 {
-                    let _ = self.tell.try_send(Happening::Trouble(error.to_string()));
+                    let _ = self.tell.try_send(Happening::Trouble(error));
                 }
                 self.step(input, now);
                 let after = (self.pilot.state(), self.pilot.counters().refused);
                 let ignored = event.is_some() && before == after;
                 if ignored || after.1 > before.1 {
-                    let state = after.0.name();
                     let why = self.pilot.trouble().filter(|_| !ignored);
-                    Err(why.map_or(
-                        format!("nothing follows from that in {state}"),
-                        ToString::to_string,
-                    ))
+                    Err(why.map_or(Refusal::Ignored(after.0), |why| Refusal::Trouble(why.clone())))
                 } else {
                     Ok(())
                 }
             }
         };
         if let Some(answer) = answer {
-            // Whoever asked may have given up.
+            // Whoever asked may have given up. The last one to let a channel go frees it, which
+            // is not for this thread to do.
             let _ = answer.try_send(done.map(|()| self.pilot.state()));
+            let _ = self.tell.try_send(Happening::Answered(Answered(answer)));
         }
     }
 
-    fn torque(&mut self, on: bool, now: Duration) -> Result<(), String> {
+    fn torque(&mut self, on: bool, now: Duration) -> Result<(), Refusal> {
         let state = self.pilot.state();
         if !self.connected {
-            return Err("the arm is not connected: look at `firmware-bridge doctor`".into());
+            return Err(Refusal::NotConnected);
         }
         if on && state != State::Idle {
-            return Err(match state {
-                State::Fault(cause) => format!("a fault is latched ({cause}): reset it first"),
-                State::Estop => "the emergency stop is latched: reset it first".into(),
-                state if self.pilot.torque() => format!("torque is on already ({})", state.name()),
-                state => format!("not in {}", state.name()),
-            });
+            return Err(Refusal::NoTorque { state, torque: self.pilot.torque() });
         }
         if !on && (state.is_moving() || matches!(state, State::Stopping { .. })) {
-            return Err("the arm moves: stop it first".into());
+            return Err(Refusal::Moving);
         }
         if on {
-            self.sense(now);
-            self.pilot.may_have_torque().map_err(|trouble| trouble.to_string())?;
+            self.read_anew()?;
         }
         self.motors.torque(on).map_err(|error| {
-            self.fail(&error, now);
-            error.to_string()
+            let words = error.to_string();
+            self.fail(error, now);
+            Refusal::Motors(words)
         })?;
         // Where the joints are now: torque may have moved them by a tick. The arm stands, so the
         // time that this took makes no period late.
         self.pace.restart();
-        let now = self.pace.now();
-        self.sense(now);
-        self.step(Input::Event(if on { Event::TorqueOn } else { Event::TorqueOff }), now);
-        Ok(())
+        if !on {
+            self.step(Input::Event(Event::TorqueOff), self.pace.now());
+            return Ok(());
+        }
+        let read = self.read_anew();
+        self.step(Input::Event(Event::TorqueOn), self.pace.now());
+        if self.pilot.torque() {
+            return Ok(());
+        }
+        // Set-points that began where the joints were before would lead them back there.
+        let _ = self.motors.torque(false);
+        read.and(Err(Refusal::Ignored(self.pilot.state())))
+    }
+
+    /// Reads where the joints are now, and whether they may have torque there.
+    fn read_anew(&mut self) -> Result<(), Refusal> {
+        let mut read = Ok(());
+        for _ in 0..READINGS {
+            self.sense(self.pace.now());
+            read = self.pilot.may_have_torque();
+            if read.is_ok() {
+                break;
+            }
+        }
+        read.map_err(Refusal::Trouble)
     }
 
     fn look_for(&mut self, now: Duration) {
@@ -365,7 +336,7 @@ impl Cycle {
                 self.step(Input::Event(Event::Connected), self.pace.now());
             }
             Err(error) => {
-                let _ = self.tell.try_send(Happening::Trouble(error.to_string()));
+                let _ = self.tell.try_send(Happening::Trouble(error));
             }
         }
         // That took as long as it took, and is no gap of a moving arm.
@@ -373,12 +344,15 @@ impl Cycle {
     }
 
     fn sense(&mut self, now: Duration) {
+        // A reading is as old as its question: if this process is suspended in between, the answer
+        // lies there and tells of before.
+        let asked = self.pace.now();
         match self.motors.sense(&mut self.sensed) {
             Ok(()) => {
                 let reading = Pilot::reading(&self.sensed);
-                self.step(reading, self.pace.now());
+                self.step(reading, asked);
             }
-            Err(error) => self.fail(&error, now),
+            Err(error) => self.fail(error, now),
         }
     }
 
@@ -387,7 +361,7 @@ impl Cycle {
         if let (Some(goals), true) = (goals, self.connected) {
             let goals = goals.get(..self.sensed.position.len()).unwrap_or_default();
             if let Err(error) = self.motors.command(goals) {
-                self.fail(&error, now);
+                self.fail(error, now);
             }
         }
     }
@@ -406,14 +380,14 @@ impl Cycle {
             }
             // A silent joint shows in the next readings, which know how often is too often.
             Err(MotorsError::Silent { .. } | MotorsError::Damaged { .. }) => {}
-            Err(error) => self.fail(&error, now),
+            Err(error) => self.fail(error, now),
         }
     }
 
     /// What an error of the motors is for the pilot.
-    fn fail(&mut self, error: &MotorsError, now: Duration) {
+    fn fail(&mut self, error: MotorsError, now: Duration) {
         let known = self.pilot.state().is_latched();
-        let input = match error {
+        let input = match &error {
             MotorsError::Silent { .. } | MotorsError::Damaged { .. } => Input::Missed,
             MotorsError::HungUp { .. } | MotorsError::Port { .. } => {
                 self.connected = false;
@@ -425,7 +399,7 @@ impl Cycle {
         };
         self.step(input, now);
         if !known {
-            let _ = self.tell.try_send(Happening::Trouble(error.to_string()));
+            let _ = self.tell.try_send(Happening::Trouble(error));
         }
     }
 

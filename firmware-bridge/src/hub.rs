@@ -2,7 +2,7 @@
 //! listens, so that the control thread need not.
 
 use std::io;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,6 +18,8 @@ use crate::units::JointScales;
 
 /// Lateness is counted in steps of a microsecond up to this many.
 const LATENESS_STEPS: usize = 20_000;
+/// Between two looks at what happened.
+const LOOK: Duration = Duration::from_millis(1);
 /// Telemetry of the state goes out this many times a second.
 const STATE_HZ: u32 = 50;
 
@@ -185,7 +187,7 @@ impl Hub {
         let thread = thread::Builder::new().name("hub".into()).spawn(move || {
             let _sentinel = sentinel;
             let mut trouble = Ok(());
-            for happening in happenings {
+            while let Some(happening) = next(&happenings) {
                 // A disk that is full ends the journal, not the telemetry and not the arm.
                 if let Err(error) = inside.take(happening)
                     && trouble.is_ok()
@@ -210,6 +212,18 @@ impl Hub {
     /// What could not be kept or told.
     pub fn finish(self) -> Result<(), HubError> {
         self.thread.join().map_err(|_| HubError::Panicked)?
+    }
+}
+
+/// What happens next, and nothing once the control thread has ended. It looks now and then: who
+/// waits in a channel makes the control thread take a lock to wake them.
+fn next(happenings: &Receiver<Happening>) -> Option<Happening> {
+    loop {
+        match happenings.try_recv() {
+            Ok(happening) => return Some(happening),
+            Err(TryRecvError::Empty) => thread::sleep(LOOK),
+            Err(TryRecvError::Disconnected) => return None,
+        }
     }
 }
 
@@ -241,7 +255,8 @@ impl Work {
                     joint.temperature_c = health.temperature_c;
                 }
             }),
-            Happening::Trouble(trouble) => self.board.set_trouble(trouble),
+            Happening::Trouble(trouble) => self.board.set_trouble(trouble.to_string()),
+            Happening::Answered(answered) => drop(answered),
         }
         Ok(())
     }

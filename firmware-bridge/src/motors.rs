@@ -5,10 +5,18 @@
 //! bounded time, and after [`Motors::identify`] none of those that run at the set-point rate
 //! allocates.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Why motors failed. Each says which joint, where one is to blame.
+use crate::codecs::dynamixel::HardwareError;
+use crate::codecs::feetech;
+use crate::codecs::xarm::{Fault, StateBits};
+
+/// Why motors failed. Each says which joint, where one is to blame. Those that may come in every
+/// period are put into words only when somebody reads them, and making them allocates nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MotorsError {
@@ -27,13 +35,13 @@ pub enum MotorsError {
     #[error("{port} hung up")]
     HungUp {
         /// Its path or address.
-        port: String,
+        port: Arc<str>,
     },
     /// A joint did not answer in time.
     #[error("joint {joint} (id {id}) does not answer within {waited:?}")]
     Silent {
         /// Its name.
-        joint: String,
+        joint: Arc<str>,
         /// Its id on the bus.
         id: u8,
         /// How long it was waited for.
@@ -43,27 +51,27 @@ pub enum MotorsError {
     #[error("joint {joint} (id {id}): {detail}")]
     Damaged {
         /// Its name.
-        joint: String,
+        joint: Arc<str>,
         /// Its id on the bus.
         id: u8,
         /// What was expected and what was found.
-        detail: String,
+        detail: Damage,
     },
     /// A joint reports that something is wrong with it.
     #[error("joint {joint} (id {id}) reports {detail}")]
     Alarm {
         /// Its name.
-        joint: String,
+        joint: Arc<str>,
         /// Its id on the bus.
         id: u8,
-        /// In words, with what helps.
-        detail: String,
+        /// What, with what helps.
+        detail: Alarm,
     },
     /// A joint lost what it had been told, as after a brown-out.
     #[error("joint {joint} (id {id}) restarted by itself: check the power supply")]
     Restarted {
         /// Its name.
-        joint: String,
+        joint: Arc<str>,
         /// Its id on the bus.
         id: u8,
     },
@@ -71,7 +79,7 @@ pub enum MotorsError {
     #[error("joint {joint} (id {id}): {field} is {found}, expected {expected}")]
     Identity {
         /// Its name.
-        joint: String,
+        joint: Arc<str>,
         /// Its id on the bus.
         id: u8,
         /// What differs.
@@ -85,8 +93,108 @@ pub enum MotorsError {
     #[error("the arm refuses: {detail}")]
     Refused {
         /// What was asked, and what it said.
-        detail: String,
+        detail: Cow<'static, str>,
     },
+    /// The controller reports that something is wrong, and blames no joint.
+    #[error("the arm refuses: {fault}")]
+    Controller {
+        /// What.
+        fault: Fault,
+    },
+    /// The controller stands still, and nobody here told it to.
+    #[error(
+        "the arm refuses: the controller says that {}: was it stopped at the box or by another \
+         client? switch torque on again",
+        state.words()
+    )]
+    Stopped {
+        /// What it says.
+        state: StateBits,
+    },
+}
+
+/// How an answer is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// In words.
+    #[error("{0}")]
+    Words(Cow<'static, str>),
+    /// Somebody else answered.
+    #[error("expected an answer of id {expected}, found one of id {found}: check the ids")]
+    Stranger {
+        /// Who was asked.
+        expected: u8,
+        /// Who answered.
+        found: u8,
+    },
+    /// Somebody answered twice.
+    #[error("expected an answer from each, found two from id {id}: look for two servos of one id")]
+    Doubled {
+        /// Who did.
+        id: u8,
+    },
+    /// The answer to another question, or of somebody else.
+    #[error(
+        "expected {expected} byte(s) from id {id} to {asked}, found {bytes} from id {found}: look \
+         for two servos of one id"
+    )]
+    Other {
+        /// Who was asked.
+        id: u8,
+        /// What was asked.
+        asked: &'static str,
+        /// How long the answer should be.
+        expected: usize,
+        /// Who answered.
+        found: u8,
+        /// How long that was.
+        bytes: usize,
+    },
+}
+
+impl From<&'static str> for Damage {
+    fn from(words: &'static str) -> Self {
+        Self::Words(words.into())
+    }
+}
+
+impl From<String> for Damage {
+    fn from(words: String) -> Self {
+        Self::Words(words.into())
+    }
+}
+
+/// What a joint reports to be wrong with it, as its protocol has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// The alarm byte of a Feetech servo.
+    Feetech(u8),
+    /// What a Dynamixel has latched.
+    Dynamixel(HardwareError),
+    /// A Dynamixel's bus watchdog tripped.
+    Watchdog,
+    /// An xArm's controller error.
+    Xarm(Fault),
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Feetech(byte) => f.write_str(&feetech::alarms(*byte).unwrap_or_default()),
+            Self::Dynamixel(error) => write!(
+                f,
+                "{error}: remove the cause, then reboot it (a REBOOT instruction, or power off and \
+                 on)"
+            ),
+            Self::Watchdog => f.write_str(
+                "that its bus watchdog tripped and stopped it: nothing came for too long; switch \
+                 torque on anew",
+            ),
+            Self::Xarm(fault) => write!(f, "{fault}"),
+        }
+    }
 }
 
 /// What the joints say, in the order of the description. Filled in place.

@@ -231,12 +231,15 @@ impl Pilot {
         Ok(())
     }
 
-    /// Whether every joint stands where a set-point may be.
+    /// Whether every joint was just read, and stands where a set-point may be.
     ///
     /// # Errors
     ///
     /// The first that does not.
     pub fn may_have_torque(&self) -> Result<(), Trouble> {
+        if self.misses > 0 || self.sensed_at.is_none() {
+            return Err(Trouble::Unread { misses: self.misses });
+        }
         for (joint, (limits, &found)) in self.limits.iter().zip(&self.measured).enumerate() {
             let (min, max) = (limits.min, limits.max);
             if !(min - SLACK_RAD..=max + SLACK_RAD).contains(&found) {
@@ -384,13 +387,25 @@ impl Pilot {
             })
     }
 
-    /// The loop was away: the arm holds where it is now, since nobody knows what it did.
+    /// The loop was away: the arm holds where it is now, since nobody knows what it did. Where it
+    /// was read before does not say that, so nothing is sent until it is read anew.
     fn gap(&mut self, now: Duration) {
         self.on(Event::Gap, now);
+        self.silent = true;
+        if !self.is_read(now) {
+            return;
+        }
         if let Err(trouble) = self.anchor() {
             self.trouble = Some(trouble);
             self.on(Event::Failed(Cause::Gate), now);
+        } else {
+            self.silent = false;
         }
+    }
+
+    /// Whether it is known where the joints are now.
+    fn is_read(&self, now: Duration) -> bool {
+        self.sensed_at.is_some_and(|at| now.saturating_sub(at) <= self.config.gap)
     }
 
     fn set_points(&mut self, now: Duration) -> Option<[i32; MAX_JOINTS]> {
@@ -398,8 +413,8 @@ impl Pilot {
         if motion == Motion::Nothing {
             return None;
         }
-        // Where nothing was sent for a period, the arm stands, and set-points begin anew there.
-        if self.silent && self.anchor().is_err() {
+        // Where nothing was sent for a period, set-points begin anew where the arm is.
+        if self.silent && (!self.is_read(now) || self.anchor().is_err()) {
             return None;
         }
         // The trajectory takes a target for the end of the period that now begins.
@@ -412,6 +427,8 @@ impl Pilot {
                 self.trouble = Some(trouble.into());
                 self.on(Event::Failed(Cause::Following), now);
             }
+            // What is latched pushes against nothing, and leads nobody back who gave way.
+            Err(TrajectoryError::Following { .. }) if self.trajectory.is_at_rest() => return None,
             _ => {}
         }
         self.counters.limited += u64::from(limited != self.trajectory.braked_and_unsolved());

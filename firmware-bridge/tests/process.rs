@@ -134,6 +134,7 @@ fn fault_24_sigterm_brings_a_moving_arm_to_rest_and_ends_with_0() {
     let began = Instant::now();
     rig.bridge.signal("-TERM");
     assert_eq!(rig.bridge.wait(), 0);
+    println!("fault 24: ended {} ms after", began.elapsed().as_millis());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     // Whoever waited for the arm is told, on one line.
     assert_eq!(going.wait(), 2);

@@ -8,11 +8,12 @@ mod setup;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::codecs::dynamixel::{self as codec, HardwareError, Model, VELOCITY_UNIT, register};
 use crate::description::ArmDescription;
-use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
+use crate::motors::{Alarm, Health, Identity, Motors, MotorsError, Sensed};
 use port::Port;
 
 /// What is read every period: current, velocity and position.
@@ -80,7 +81,7 @@ enum Answer {
 
 #[derive(Debug)]
 struct Joint {
-    name: String,
+    name: Arc<str>,
     id: u8,
     model: &'static Model,
     calibrated: Option<Calibrated>,
@@ -107,6 +108,7 @@ pub struct DynamixelMotors {
     names: Vec<String>,
     joints: Vec<Joint>,
     path: PathBuf,
+    name: Arc<str>,
     baud: u32,
     period: Duration,
     options: Options,
@@ -141,9 +143,10 @@ impl DynamixelMotors {
             .collect::<Result<_, _>>()?;
         let count = joints.len();
         Ok(Self {
-            names: joints.iter().map(|joint| joint.name.clone()).collect(),
+            names: joints.iter().map(|joint| joint.name.to_string()).collect(),
             joints,
             path: port.into(),
+            name: port.display().to_string().into(),
             baud,
             period: Duration::from_secs_f64(description.period_secs()),
             options,
@@ -192,9 +195,7 @@ impl DynamixelMotors {
             return Err(MotorsError::Alarm {
                 joint: joint.name.clone(),
                 id: joint.id,
-                detail: "that its bus watchdog tripped and stopped it: nothing came for too long; \
-                         switch torque on anew"
-                    .into(),
+                detail: Alarm::Watchdog,
             });
         }
         let forgot = value(register::PROFILE_VELOCITY) != joint.profile_velocity
@@ -209,14 +210,10 @@ impl DynamixelMotors {
 }
 
 impl Joint {
-    /// A latched hardware error, in words.
+    /// A latched hardware error.
     fn alarm(&self, bits: u8) -> MotorsError {
         let (joint, id) = (self.name.clone(), self.id);
-        let detail = format!(
-            "{}: remove the cause, then reboot it (a REBOOT instruction, or power off and on)",
-            HardwareError(bits)
-        );
-        MotorsError::Alarm { joint, id, detail }
+        MotorsError::Alarm { joint, id, detail: Alarm::Dynamixel(HardwareError(bits)) }
     }
 }
 
@@ -304,7 +301,7 @@ impl Motors for DynamixelMotors {
         if goals.len() != self.joints.len() {
             let (expected, found) = (self.joints.len(), goals.len());
             let detail = format!("expected {expected} goals, found {found}: give each joint one");
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         }
         self.goals.clear();
         for (joint, &goal) in self.joints.iter().zip(goals) {
@@ -313,7 +310,7 @@ impl Motors for DynamixelMotors {
                     "joint {} (id {}) takes goals from -{FAR} to {FAR}, found {goal}: nothing was sent",
                     joint.name, joint.id
                 );
-                return Err(MotorsError::Refused { detail });
+                return Err(MotorsError::Refused { detail: detail.into() });
             }
             if !joint.lost {
                 self.goals.push((joint.id, goal.to_le_bytes()));
@@ -323,7 +320,7 @@ impl Motors for DynamixelMotors {
         let all = self.goals.iter().map(|(id, bytes)| (*id, bytes.as_slice()));
         let goal = register::GOAL_POSITION;
         codec::sync_write(&mut self.out, goal.address, goal.width, all)
-            .map_err(|error| MotorsError::Refused { detail: error.to_string() })?;
+            .map_err(|error| MotorsError::Refused { detail: error.to_string().into() })?;
         self.send()
     }
 
@@ -334,7 +331,7 @@ impl Motors for DynamixelMotors {
     fn examine(&mut self, joint: usize) -> Result<Health, MotorsError> {
         if joint >= self.joints.len() {
             let detail = format!("expected a joint below {}, found {joint}", self.joints.len());
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         }
         self.read(joint, EXAMINED_FROM, EXAMINED_BYTES)?;
         self.diagnose(joint)

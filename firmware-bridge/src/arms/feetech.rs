@@ -17,6 +17,7 @@ mod torque;
 
 use std::f64::consts::TAU;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use exchange::{Exchange, Rest, Slot, State};
@@ -25,7 +26,7 @@ use port::Port;
 use crate::calibration::{Calibration, CalibrationError, JointCalibration};
 use crate::codecs::feetech::{self, decode_signed, encode_signed, register as reg, word};
 use crate::description::{ArmDescription, JointDescription};
-use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
+use crate::motors::{Alarm, Damage, Health, Identity, Motors, MotorsError, Sensed};
 
 /// Bytes of position, velocity and load.
 const BLOCK: usize = 6;
@@ -67,6 +68,8 @@ pub struct FeetechMotors {
     baud: u32,
     period: Duration,
     names: Vec<String>,
+    /// The same, for errors to hold.
+    shared_names: Vec<Arc<str>>,
     joints: Vec<JointDescription>,
     calibration: Option<Vec<JointCalibration>>,
     line: Option<Exchange>,
@@ -95,6 +98,7 @@ impl FeetechMotors {
             baud: arm.baud.unwrap_or(1_000_000),
             period: Duration::from_secs_f64(arm.period_secs()),
             names: joints.iter().map(|joint| joint.name.clone()).collect(),
+            shared_names: joints.iter().map(|joint| joint.name.as_str().into()).collect(),
             slots: joints.iter().map(|joint| Slot::new(joint.id)).collect(),
             joints,
             calibration: None,
@@ -197,9 +201,7 @@ impl FeetechMotors {
             _ if twice.is_some() => {
                 "it answers twice: give the other servo with this id another".into()
             }
-            Rest { stranger: Some(other), .. } => {
-                format!("expected an answer of id {id}, found one of id {other}: check the ids")
-            }
+            Rest { stranger: Some(found), .. } => Damage::Stranger { expected: id, found },
             Rest { bytes: 1.., .. } => {
                 "its answer is damaged: check the cable, and that no other has this id".into()
             }
@@ -208,9 +210,9 @@ impl FeetechMotors {
         MotorsError::Damaged { joint, id, detail }
     }
 
-    fn who(&self, joint: usize) -> (String, u8) {
-        let found = self.joints.get(joint);
-        found.map_or_else(Default::default, |joint| (joint.name.clone(), joint.id))
+    fn who(&self, joint: usize) -> (Arc<str>, u8) {
+        let found = self.shared_names.get(joint).zip(self.joints.get(joint));
+        found.map_or_else(|| ("".into(), 0), |(name, joint)| (name.clone(), joint.id))
     }
 
     /// Awaits answers of all joints, or of one.
@@ -233,7 +235,7 @@ impl FeetechMotors {
         for (i, slot) in self.slots.iter().enumerate() {
             if slot.state == State::Answered && slot.alarms & feetech::ALARMS != 0 {
                 let (joint, id) = self.who(i);
-                let detail = feetech::alarms(slot.alarms).unwrap_or_default();
+                let detail = Alarm::Feetech(slot.alarms);
                 return Err(MotorsError::Alarm { joint, id, detail });
             }
         }
@@ -292,12 +294,12 @@ impl Motors for FeetechMotors {
         if goals.len() != self.joints.len() {
             let (expected, found) = (self.joints.len(), goals.len());
             let detail = format!("expected a goal for each of {expected} joints, found {found}");
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         }
         for (joint, goal) in self.joints.iter().zip(goals) {
             if !(0..4096).contains(goal) {
                 let detail = format!("joint {}: goal {goal} is not in 0 to 4095", joint.name);
-                return Err(MotorsError::Refused { detail });
+                return Err(MotorsError::Refused { detail: detail.into() });
             }
         }
         let (_, patience) = self.budget();
@@ -317,7 +319,7 @@ impl Motors for FeetechMotors {
     fn examine(&mut self, joint: usize) -> Result<Health, MotorsError> {
         if joint >= self.joints.len() {
             let detail = format!("there is no joint {joint}, there are {}", self.joints.len());
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         }
         let (budget, patience) = self.budget();
         self.await_answers(Some(joint));

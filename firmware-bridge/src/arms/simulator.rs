@@ -11,7 +11,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engraft_wire::simulator::{Answer, Description, Joints, Request, State};
@@ -19,7 +21,7 @@ use engraft_wire::{SimulatorSocket, SocketError, is_loopback};
 
 use super::MICRORADIANS_PER_TURN;
 use crate::description::ArmDescription;
-use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
+use crate::motors::{Damage, Health, Identity, Motors, MotorsError, Sensed};
 use crate::units::Scale;
 
 /// How long each wait may last.
@@ -103,7 +105,7 @@ impl std::fmt::Debug for SimulatorMotors {
     }
 }
 
-fn refused<T>(detail: impl Into<String>) -> Result<T, MotorsError> {
+fn refused<T>(detail: impl Into<Cow<'static, str>>) -> Result<T, MotorsError> {
     Err(MotorsError::Refused { detail: detail.into() })
 }
 
@@ -179,12 +181,12 @@ impl SimulatorMotors {
 
     fn hung_up(&mut self) -> MotorsError {
         (self.link, self.torque) = (None, false);
-        MotorsError::HungUp { port: self.endpoint.clone() }
+        MotorsError::HungUp { port: self.endpoint.as_str().into() }
     }
 
     /// All joints are behind one socket.
-    fn all(&self) -> String {
-        format!("1 and all others in {}", self.endpoint)
+    fn all(&self) -> Arc<str> {
+        format!("1 and all others in {}", self.endpoint).into()
     }
 
     fn silent(&self, waited: Duration) -> MotorsError {
@@ -192,7 +194,7 @@ impl SimulatorMotors {
     }
 
     fn damaged(&self, detail: String) -> MotorsError {
-        MotorsError::Damaged { joint: self.all(), id: 0, detail }
+        MotorsError::Damaged { joint: self.all(), id: 0, detail: Damage::Words(detail.into()) }
     }
 
     /// An error of a socket as one of ours.
@@ -217,7 +219,7 @@ impl SimulatorMotors {
     /// hold those of the description.
     fn compare(&self, found: &Description) -> Result<(), MotorsError> {
         let differs = |i: usize, field: &'static str, expected: String, found: String| {
-            let joint = self.joints.get(i).cloned().unwrap_or_default();
+            let joint = self.joints.get(i).map_or("", String::as_str).into();
             let id = self.ids.get(i).copied().unwrap_or_default();
             Err(MotorsError::Identity { joint, id, field, expected, found })
         };
@@ -339,9 +341,11 @@ impl Motors for SimulatorMotors {
         }
         let Some((i, angle)) = broken else { return Ok(()) };
         Err(MotorsError::Damaged {
-            joint: self.joints.get(i).cloned().unwrap_or_default(),
+            joint: self.joints.get(i).map_or("", String::as_str).into(),
             id: self.ids.get(i).copied().unwrap_or_default(),
-            detail: format!("expected an angle, found {angle} rad: does it turn without end?"),
+            detail: Damage::Words(
+                format!("expected an angle, found {angle} rad: does it turn without end?").into(),
+            ),
         })
     }
 

@@ -10,7 +10,9 @@ mod link;
 mod tests;
 mod torque;
 
+use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::codecs::xarm::{
@@ -18,7 +20,7 @@ use crate::codecs::xarm::{
     Request, StateBits, Version, angle_rad, gripper, gripper_fault, ticks,
 };
 use crate::description::ArmDescription;
-use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
+use crate::motors::{Alarm, Health, Identity, Motors, MotorsError, Sensed};
 use link::{ControlLink, ReportLink};
 
 /// How long each wait may last.
@@ -51,11 +53,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// An xArm's motors. One tick is a microradian.
 pub struct XarmMotors {
     joints: Vec<String>,
+    /// The same, for errors to hold.
+    shared_names: Vec<Arc<str>>,
     ids: Vec<u8>,
     model: String,
     /// In microradians, as the description has them.
     limits: Vec<(i32, i32)>,
     control: SocketAddr,
+    control_name: Arc<str>,
     report: SocketAddr,
     /// How long each wait may last.
     pub timings: XarmTimings,
@@ -80,7 +85,7 @@ impl std::fmt::Debug for XarmMotors {
     }
 }
 
-fn refused<T>(detail: impl Into<String>) -> Result<T, MotorsError> {
+fn refused<T>(detail: impl Into<Cow<'static, str>>) -> Result<T, MotorsError> {
     Err(MotorsError::Refused { detail: detail.into() })
 }
 
@@ -143,7 +148,7 @@ impl XarmMotors {
         }
         if let Some(joint) = arm.joints.iter().find(|joint| joint.model != model) {
             return Err(MotorsError::Identity {
-                joint: joint.name.clone(),
+                joint: joint.name.as_str().into(),
                 id: joint.id,
                 field: "model in the description",
                 expected: model,
@@ -153,6 +158,7 @@ impl XarmMotors {
         let bound = |angle: f64| (angle * 1e6) as i32;
         Ok(Self {
             joints: arm.joints.iter().map(|joint| joint.name.clone()).collect(),
+            shared_names: arm.joints.iter().map(|joint| joint.name.as_str().into()).collect(),
             ids: arm.joints.iter().map(|joint| joint.id).collect(),
             model,
             limits: arm
@@ -161,6 +167,7 @@ impl XarmMotors {
                 .map(|joint| (bound(joint.min_rad), bound(joint.max_rad)))
                 .collect(),
             control,
+            control_name: control.to_string().into(),
             report,
             timings: XarmTimings::default(),
             links: None,
@@ -252,8 +259,13 @@ impl XarmMotors {
         Ok(data)
     }
 
+    fn who(&self, joint: usize) -> Arc<str> {
+        self.shared_names.get(joint).cloned().unwrap_or_else(|| "".into())
+    }
+
     fn links(&mut self) -> Result<&mut (ControlLink, ReportLink), MotorsError> {
-        self.links.as_mut().ok_or_else(|| MotorsError::HungUp { port: self.control.to_string() })
+        let hung_up = || MotorsError::HungUp { port: self.control_name.clone() };
+        self.links.as_mut().ok_or_else(hung_up)
     }
 
     /// Asks and waits. A connection that failed is closed, since what it says next may belong to
@@ -297,12 +309,13 @@ impl XarmMotors {
     /// An error of the box as one of ours.
     fn fail<T>(&mut self, fault: Fault) -> Result<T, MotorsError> {
         self.torque = false;
-        let blamed = fault.joint().and_then(|i| Some((self.joints.get(i)?, self.ids.get(i)?)));
+        let blamed =
+            fault.joint().and_then(|i| Some((self.shared_names.get(i)?, self.ids.get(i)?)));
         match blamed {
             Some((joint, &id)) => {
-                Err(MotorsError::Alarm { joint: joint.clone(), id, detail: fault.to_string() })
+                Err(MotorsError::Alarm { joint: joint.clone(), id, detail: Alarm::Xarm(fault) })
             }
-            None => refused(fault.to_string()),
+            None => Err(MotorsError::Controller { fault }),
         }
     }
 
@@ -313,10 +326,7 @@ impl XarmMotors {
         }
         self.torque = false;
         match self.fault()?.0 {
-            Fault(0) => refused(format!(
-                "the controller says that {}: was it stopped at the box or by another client? switch torque on again",
-                state.words()
-            )),
+            Fault(0) => Err(MotorsError::Stopped { state }),
             fault => self.fail(fault),
         }
     }
@@ -338,7 +348,7 @@ impl Motors for XarmMotors {
         if usize::from(version.axes) != self.joints.len() {
             self.links = None;
             return Err(MotorsError::Identity {
-                joint: self.joints.first().cloned().unwrap_or_default(),
+                joint: self.who(0),
                 id: self.ids.first().copied().unwrap_or_default(),
                 field: "model",
                 expected: self.model.clone(),
@@ -381,7 +391,7 @@ impl Motors for XarmMotors {
         let state = self.closing(looked)?;
         if let Some(i) = broken.filter(|i| *i < self.joints.len()) {
             return Err(MotorsError::Damaged {
-                joint: self.joints.get(i).cloned().unwrap_or_default(),
+                joint: self.who(i),
                 id: self.ids.get(i).copied().unwrap_or_default(),
                 detail:
                     "expected an angle in the report, found what is not finite: restart the box"

@@ -67,10 +67,14 @@ pub(super) fn drive(
         "verbs at {}, telemetry at {}",
         bridge.control_endpoint, bridge.telemetry_endpoint
     ))?;
-    let ran = ready(&bridge, args, stop).and_then(|()| match contract.zip(eyes) {
-        Some((contract, eyes)) => episodes(&bridge, args, keys, token, &contract, eyes, stop),
-        None => idle(&bridge, stop),
-    });
+    let ran = match contract.zip(eyes) {
+        // Before anything gets torque.
+        Some((contract, eyes)) => fit(&bridge, args, &contract, eyes).and_then(|fitted| {
+            ready(&bridge, args, stop)?;
+            episodes(&bridge, args, (keys, token), &contract, fitted, stop)
+        }),
+        None => ready(&bridge, args, stop).and_then(|()| idle(&bridge, stop)),
+    };
     // Whatever happened, the arm comes to rest.
     let stopped = bridge.stop();
     let code = ran?;
@@ -165,20 +169,37 @@ fn eyes(args: &Args, contract: &Contract, stop: &AtomicBool) -> anyhow::Result<B
     }
 }
 
-fn episodes(
+/// A policy that was trained for this arm.
+struct Fitted {
+    eyes: Box<dyn Eyes>,
+    hand: Option<Hand>,
+    /// The arm in the policy's words.
+    spec: RobotSpec,
+}
+
+/// What the arm is in the policy's words, if that is what the policy was trained for.
+fn fit(
     bridge: &Bridge,
     args: &Args,
-    keys: Option<ClientKeys>,
-    token: Option<Token>,
     contract: &Contract,
     eyes: Box<dyn Eyes>,
-    stop: &AtomicBool,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Fitted> {
     let hand = Hand::of(&bridge.arm, contract.spec.period_secs())?;
     let (arm, rate) = (&bridge.arm, contract.spec.control_hz);
     let spec = robot_spec(arm, &bridge.scales, rate, eyes.as_ref(), hand.as_ref());
     let spec = as_lerobot_has_it(spec, &contract.spec, args.units_as_described)?;
     contract.spec.check(&spec).context("the policy was not trained for this arm")?;
+    Ok(Fitted { eyes, hand, spec })
+}
+
+fn episodes(
+    bridge: &Bridge,
+    args: &Args,
+    (keys, token): (Option<ClientKeys>, Option<Token>),
+    contract: &Contract,
+    Fitted { eyes, hand, spec }: Fitted,
+    stop: &AtomicBool,
+) -> anyhow::Result<ExitCode> {
     let hello = Hello { client: CLIENT.into(), spec: Some(spec.clone()), token };
     let config = ControlConfig {
         patience: pilot_config(args, Some(contract)).patience,
@@ -196,7 +217,7 @@ fn episodes(
     };
     let link = Link::open(&args.policy, keys, hello, LinkConfig::default())?;
     let scales = bridge.scales.clone();
-    let mut driver = Driver::new(arm, scales, spec, wheel, link, eyes, config)?;
+    let mut driver = Driver::new(&bridge.arm, scales, spec, wheel, link, eyes, config)?;
     driver.hand = hand;
     driver.recorder = args.log.as_deref().map(|path| Recorder::create(path, false)).transpose()?;
     await_torque(bridge, stop)?;

@@ -7,6 +7,7 @@ use crate::pilot::PilotConfig;
 use crate::plan::Plan;
 use crate::units::Scale;
 use std::sync::Mutex;
+use std::time::Instant;
 
 /// What the fake motors do next, and what was done to them.
 #[derive(Debug, Default)]
@@ -16,6 +17,10 @@ struct World {
     commands: Vec<i32>,
     sense_fails: Option<fn() -> MotorsError>,
     silent: bool,
+    /// For how long the next answer lies there, and how far the arm goes on meanwhile.
+    suspended: Option<(Duration, i32)>,
+    /// Whether it falls silent as soon as torque is on.
+    silent_with_torque: bool,
 }
 
 struct Fake {
@@ -33,7 +38,7 @@ impl Motors for Fake {
     }
 
     fn sense(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError> {
-        let world = self.world.lock().unwrap();
+        let mut world = self.world.lock().unwrap();
         if let Some(fail) = world.sense_fails {
             return Err(fail());
         }
@@ -42,6 +47,11 @@ impl Motors for Fake {
             return Err(MotorsError::Silent { joint: "elbow_flex".into(), id: 3, waited });
         }
         sensed.position.fill(world.position);
+        if let Some((time, further)) = world.suspended.take() {
+            world.position += further;
+            drop(world);
+            thread::sleep(time);
+        }
         Ok(())
     }
 
@@ -53,7 +63,8 @@ impl Motors for Fake {
     }
 
     fn torque(&mut self, on: bool) -> Result<(), MotorsError> {
-        self.world.lock().unwrap().torque = on;
+        let mut world = self.world.lock().unwrap();
+        (world.torque, world.silent) = (on, on && world.silent_with_torque);
         Ok(())
     }
 
@@ -156,6 +167,22 @@ fn torque_is_asked_for_and_what_cannot_follow_is_told_why() {
 }
 
 #[test]
+fn torque_goes_off_again_where_the_arm_cannot_be_read_with_it() {
+    let mut rig = Rig::new();
+    rig.wait(|state| state == State::Idle);
+    rig.world.lock().unwrap().silent_with_torque = true;
+    let error = rig.controls.ask(Request::Torque(true), SOON).unwrap_err();
+    assert!(error.starts_with("the joints could not be read (3 reading(s) failed)"), "{error}");
+    {
+        let world = rig.world.lock().unwrap();
+        assert_eq!((world.torque, world.commands.len()), (false, 0));
+    }
+    rig.world.lock().unwrap().silent_with_torque = false;
+    rig.wait(|state| state == State::Idle);
+    assert_eq!(rig.controls.ask(Request::Torque(true), SOON), Ok(State::Ready));
+}
+
+#[test]
 fn a_silent_joint_is_a_fault_within_50_ms_and_names_itself() {
     let mut rig = Rig::new();
     rig.go(5.0);
@@ -183,6 +210,25 @@ fn an_estop_is_read_in_the_next_period_and_a_cable_pulled_is_a_fault() {
     assert_eq!(rig.event(Event::Reset), Ok(State::Disconnected));
     // It is looked for and found, and has no torque until somebody asks.
     rig.wait(|state| state == State::Idle);
+}
+
+#[test]
+fn fault_15_an_answer_that_lay_there_while_the_process_was_suspended_leads_nowhere() {
+    let mut rig = Rig::new();
+    rig.go(5.0);
+    rig.wait(|state| matches!(state, State::Running { .. }));
+    let sent = {
+        let mut world = rig.world.lock().unwrap();
+        world.suspended = Some((Duration::from_millis(120), 40));
+        world.commands.len()
+    };
+    rig.wait(|state| matches!(state, State::Hold { cause: Cause::Gap, .. }));
+    thread::sleep(Duration::from_millis(50));
+    let world = rig.world.lock().unwrap();
+    let after = &world.commands[sent.saturating_sub(1)..];
+    let back = after.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    assert_eq!(back, 0, "it was led back: {after:?}");
+    assert!(after[after.len() - 1] >= after[0] + 39, "{after:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What goes to the control thread and what comes from it.
 
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use engraft_wire::operator::MAX_JOINTS;
@@ -7,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::description::ArmDescription;
 use crate::machine::State;
-use crate::motors::{Health, Identity};
-use crate::pilot::{Input, Output, PilotConfig, PilotCounters};
+use crate::motors::{Health, Identity, MotorsError};
+use crate::pilot::{Input, Output, PilotConfig, PilotCounters, Trouble};
 use crate::units::Scale;
 
 /// What the control thread is asked for.
@@ -18,6 +19,44 @@ pub enum Request {
     Input(Input),
     /// Torque on or off.
     Torque(bool),
+}
+
+/// Why the control thread did not do what it was asked for. Whoever asked puts it into words.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The state machine makes nothing of it.
+    #[error("nothing follows from that in {}", .0.name())]
+    Ignored(State),
+    /// The pilot does not take it.
+    #[error(transparent)]
+    Trouble(Trouble),
+    /// There is no arm.
+    #[error("the arm is not connected: look at `firmware-bridge doctor`")]
+    NotConnected,
+    /// Torque is not for this state.
+    #[error("{}", no_torque(*.state, *.torque))]
+    NoTorque {
+        /// The state.
+        state: State,
+        /// Whether torque is on already.
+        torque: bool,
+    },
+    /// Torque stays on while the arm moves.
+    #[error("the arm moves: stop it first")]
+    Moving,
+    /// The motors did not do it, in words.
+    #[error("{0}")]
+    Motors(String),
+}
+
+fn no_torque(state: State, torque: bool) -> String {
+    match state {
+        State::Fault(cause) => format!("a fault is latched ({cause}): reset it first"),
+        State::Estop => "the emergency stop is latched: reset it first".into(),
+        state if torque => format!("torque is on already ({})", state.name()),
+        state => format!("not in {}", state.name()),
+    }
 }
 
 /// How a journal begins: all that makes a pilot.
@@ -83,6 +122,15 @@ pub enum Happening {
         /// What it says.
         health: Health,
     },
-    /// Something went wrong, in words.
-    Trouble(String),
+    /// Something went wrong.
+    Trouble(MotorsError),
+    /// Somebody was answered.
+    Answered(Answered),
 }
+
+/// What somebody was answered with, to be let go.
+#[derive(Debug)]
+pub struct Answered(
+    #[expect(dead_code, reason = "kept to be dropped elsewhere")]
+    pub(super)  SyncSender<Result<State, Refusal>>,
+);

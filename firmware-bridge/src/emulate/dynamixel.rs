@@ -40,6 +40,7 @@ pub struct Bus {
     plant: Plant,
     decoder: Decoder,
     written: Vec<Written>,
+    reboots: usize,
     now: Duration,
 }
 
@@ -71,7 +72,7 @@ impl Bus {
         }
         let plant = Plant::new(joints);
         let (decoder, written) = (Decoder::default(), Vec::new());
-        Ok(Self { servos, plant, decoder, written, now: Duration::ZERO })
+        Ok(Self { servos, plant, decoder, written, reboots: 0, now: Duration::ZERO })
     }
 
     /// What a servo has in a register; present values are those of the last read or write.
@@ -112,6 +113,11 @@ impl Bus {
     /// Forgets them.
     pub fn forget_written(&mut self) {
         self.written.clear();
+    }
+
+    /// How often a servo was told to reboot.
+    pub fn reboots(&self) -> usize {
+        self.reboots
     }
 
     fn servo(&mut self, id: u8) -> Option<(&mut Servo, &mut PlantJoint)> {
@@ -256,6 +262,7 @@ impl Bus {
                 if answered {
                     self.answer(id, alert, &[], faults, replies);
                 }
+                self.reboots += 1;
                 self.restart(id);
             }
             _ if answered => self.answer(id, alert | error::INSTRUCTION, &[], faults, replies),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What the emulated wire does to the bytes that the device sends. All of it can change while the
-/// emulator runs.
+/// What the emulated wire does to the bytes that the device sends, and on request to those that it
+/// hears. All of it can change while the emulator runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
     /// Part of the bytes that get one bit flipped.
@@ -15,6 +15,8 @@ pub struct Faults {
     pub lose: f64,
     /// Part of the bytes after which a 0xFF comes out of nowhere.
     pub insert: f64,
+    /// Whether the bytes that the device hears are damaged in the same way.
+    pub both_ways: bool,
     /// Whether the adapter hands the host's own bytes back to it.
     pub echo: bool,
     /// How much later than on a real bus the device answers.

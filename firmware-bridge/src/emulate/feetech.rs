@@ -23,12 +23,18 @@ const REMEMBERED: usize = 65_536;
 /// A write that a servo heard, whether or not it took it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
+    /// When, since the emulator's start.
+    pub at: Duration,
     /// The servo.
     pub id: u8,
     /// The first register.
     pub address: u8,
     /// What was written.
     pub bytes: Vec<u8>,
+    /// Where its joint stood then, in ticks as it says itself.
+    pub position: i32,
+    /// Whether it had torque before.
+    pub torque: bool,
 }
 
 /// Every write, for tests that no wrong one happened.
@@ -39,12 +45,12 @@ struct Audit {
 }
 
 impl Audit {
-    fn note(&mut self, id: u8, address: u8, bytes: &[u8]) {
-        *self.counts.entry((id, address)).or_default() += 1;
+    fn note(&mut self, written: Written) {
+        *self.counts.entry((written.id, written.address)).or_default() += 1;
         if self.writes.len() == REMEMBERED {
             self.writes.pop_front();
         }
-        self.writes.push_back(Written { id, address, bytes: bytes.into() });
+        self.writes.push_back(written);
     }
 }
 
@@ -55,6 +61,7 @@ pub struct Bus {
     plant: Plant,
     decoder: Decoder,
     audit: Audit,
+    now: Duration,
 }
 
 impl Bus {
@@ -72,7 +79,8 @@ impl Bus {
             })
             .unzip();
         let audit = Audit::default();
-        Self { servos, plant: Plant::new(joints), decoder: Decoder::new(), audit }
+        let (decoder, now) = (Decoder::new(), Duration::ZERO);
+        Self { servos, plant: Plant::new(joints), decoder, audit, now }
     }
 
     /// The servo with an id.
@@ -105,6 +113,11 @@ impl Bus {
         self.audit.counts.get(&(id, address)).copied().unwrap_or_default()
     }
 
+    /// How long it has run.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
     /// Forgets all writes so far.
     pub fn forget_writes(&mut self) {
         self.audit = Audit::default();
@@ -119,13 +132,16 @@ impl Bus {
 impl Device for Bus {
     fn advance(&mut self, now: Duration) {
         self.plant.advance(now);
+        self.now = now;
     }
 
     fn receive(&mut self, bytes: &[u8], faults: &Faults, replies: &mut Vec<Reply>) {
         self.decoder.push(bytes);
-        let Self { servos, plant, decoder, audit } = self;
+        let Self { servos, plant, decoder, audit, now } = self;
+        let now = *now;
         while let Some(packet) = decoder.next() {
-            let mut wire = Wire { servos, joints: &mut plant.joints, audit, faults, replies };
+            let joints = &mut plant.joints;
+            let mut wire = Wire { servos, joints, audit, now, faults, replies };
             wire.hear(packet);
         }
     }
@@ -140,6 +156,7 @@ struct Wire<'a> {
     servos: &'a mut [Servo],
     joints: &'a mut [PlantJoint],
     audit: &'a mut Audit,
+    now: Duration,
     faults: &'a Faults,
     replies: &'a mut Vec<Reply>,
 }
@@ -198,8 +215,15 @@ impl Wire<'_> {
 
     fn write(&mut self, i: usize, address: u8, bytes: &[u8]) {
         if let (Some(servo), Some(joint)) = (self.servos.get_mut(i), self.joints.get_mut(i)) {
-            self.audit.note(servo.id(), address, bytes);
             servo.measure(joint);
+            self.audit.note(Written {
+                at: self.now,
+                id: servo.id(),
+                address,
+                bytes: bytes.into(),
+                position: servo.present_position(),
+                torque: joint.torque,
+            });
             servo.write(address, bytes);
             servo.act(joint, usize::from(address), bytes.len());
         }

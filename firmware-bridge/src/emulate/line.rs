@@ -239,7 +239,11 @@ impl Line {
                 let mut inside = shared.lock();
                 let Inside { device, faults, .. } = &mut *inside;
                 device.advance(began.elapsed());
-                device.receive(heard, faults, &mut replies);
+                if faults.both_ways {
+                    device.receive(&damage.damage(faults, heard), faults, &mut replies);
+                } else {
+                    device.receive(heard, faults, &mut replies);
+                }
                 due += faults.delay;
                 let mut arriving = Vec::with_capacity(replies.len() + 2);
                 if faults.echo {

@@ -79,6 +79,7 @@ fn fault_01_02_a_server_that_is_gone_is_played_out_and_then_the_arm_holds() {
         rig.run(1);
     }
     let late = rig.now.saturating_sub(end).as_millis();
+    println!("faults 01, 02: held {late} ms after the last action");
     assert!(late <= 100, "held {late} ms after the last action");
     rig.run(60);
     assert!(still(&rig));
@@ -115,6 +116,7 @@ fn fault_03_late_and_reordered_plans_never_lead_backwards() {
         rig.run(1);
     }
     let backwards = rig.sent.windows(2).filter(|pair| pair[1][0] < pair[0][0]).count();
+    println!("fault 03: {backwards} of {} set-points backwards", rig.sent.len());
     assert_eq!(backwards, 0);
     assert!(rig.angle() > 1.0, "{}", rig.angle());
     assert_limits(&rig);
@@ -140,7 +142,9 @@ fn fault_04_what_comes_twice_changes_nothing() {
         }
         rig.sent
     };
-    assert_eq!(play(false), play(true));
+    let (once, twice) = (play(false), play(true));
+    println!("fault 04: the same {} set-points", once.len());
+    assert_eq!(once, twice);
 }
 
 #[test]
@@ -166,6 +170,7 @@ fn fault_10_a_square_wave_at_the_policy_s_own_rate_is_shaped() {
         rig.run(10);
         assert!(!rig.state().is_latched(), "{:?} {:?}", rig.state(), rig.pilot.trouble());
     }
+    println!("fault 10: {} set-points", rig.sent.len());
     assert_limits(&rig);
 }
 
@@ -180,6 +185,7 @@ fn fault_12_a_policy_that_repeats_itself_is_stale() {
         rig.run(1);
         if matches!(before, State::Running { .. }) && matches!(rig.state(), State::Hold { .. }) {
             let late = rig.now.saturating_sub(end).as_millis();
+            println!("fault 12: held {late} ms after the last action");
             assert!(late <= 150, "held {late} ms after the last action");
         }
     }
@@ -196,7 +202,30 @@ fn fault_13_a_burst_after_an_underrun_goes_on_within_every_limit() {
         rig.run(120); // twice as long as there is anything to play
         assert!(matches!(rig.state(), State::Hold { .. }), "{:?}", rig.state());
     }
+    println!("fault 13: {} set-points", rig.sent.len());
     assert_limits(&rig);
+}
+
+#[test]
+fn fault_15_after_a_pause_nothing_is_sent_before_it_is_read_where_the_arm_is() {
+    let mut rig = Rig::started();
+    rig.go(1.2, 100);
+    rig.run(60);
+    let before = rig.ticks;
+    // It went on to where it was sent last, and the first two readings after the pause fail.
+    rig.now += Duration::from_secs(1);
+    rig.ticks = before.map(|ticks| ticks + 90);
+    for _ in 0..2 {
+        rig.pilot.step(&Input::Missed, rig.now);
+        let output = rig.pilot.step(&Input::Tick, rig.now).unwrap();
+        assert_eq!(output.goals, None, "it would go back to {before:?}");
+        rig.now += Duration::from_secs_f64(rig.arm.period_secs());
+    }
+    let goals = rig.period().unwrap();
+    let near = goals.iter().zip(&rig.ticks).take(6).all(|(goal, at)| (goal - at).abs() <= 1);
+    assert!(near, "{goals:?}, and it is at {:?}", rig.ticks);
+    rig.run(20);
+    assert!(still(&rig) && matches!(rig.state(), State::Hold { .. }), "{:?}", rig.state());
 }
 
 #[test]
@@ -210,6 +239,8 @@ fn fault_21_an_encoder_that_is_stuck_is_a_fault_and_one_that_wraps_is_not_believ
         periods += 1;
     }
     assert_eq!(rig.state(), State::Fault(Cause::Following));
+    let secs = f64::from(periods) * rig.arm.period_secs();
+    println!("fault 21: a fault {:.0} ms after the encoder stuck", secs * 1e3);
     // 0.25 rad of leash and 300 ms.
     assert!(periods < 150, "{periods} periods");
     assert_limits(&rig);
@@ -221,6 +252,40 @@ fn fault_21_an_encoder_that_is_stuck_is_a_fault_and_one_that_wraps_is_not_believ
     rig.free = false;
     rig.run(5);
     assert_eq!(rig.state(), State::Fault(Cause::Arm));
+}
+
+#[test]
+fn fault_20_a_joint_that_gave_way_is_not_led_back_once_it_has_its_strength_again() {
+    let mut rig = Rig::started();
+    rig.go(0.3, 40);
+    rig.run(300);
+    rig.event(Event::Failed(Cause::Alarm));
+    rig.run(100);
+    assert!(still(&rig));
+    // Its motor is off, by itself, and it falls further than its leash.
+    rig.free = false;
+    rig.ticks[1] -= 400;
+    rig.run(100);
+    let (goals, fell) = (rig.sent[rig.sent.len() - 1], rig.ticks[1]);
+    assert!((goals[1] - fell).abs() <= 1, "it would go from {fell} to {}", goals[1]);
+    assert_eq!((still(&rig), rig.state()), (true, State::Fault(Cause::Alarm)));
+}
+
+#[test]
+fn fault_16_torque_does_not_go_on_where_the_arm_could_not_be_read() {
+    let mut rig = Rig::new();
+    // It was moved by hand, and the reading of that was lost.
+    rig.ticks = [HOME + 800; MAX_JOINTS];
+    rig.pilot.step(&Input::Missed, rig.now);
+    rig.event(Event::TorqueOn);
+    assert_eq!((rig.state(), rig.pilot.torque()), (State::Idle, false));
+    let trouble = rig.pilot.trouble().map(ToString::to_string).unwrap_or_default();
+    assert!(trouble.starts_with("the joints could not be read"), "{trouble}");
+    rig.now += Duration::from_secs(1);
+    rig.period();
+    rig.event(Event::TorqueOn);
+    assert_eq!(rig.state(), State::Ready);
+    assert!((rig.period().unwrap()[0] - HOME - 800).abs() <= 1);
 }
 
 /// A seeded storm of everything that may come, in any order. Gives how many set-points were sent.

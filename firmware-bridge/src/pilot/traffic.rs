@@ -64,6 +64,12 @@ pub enum Trouble {
     /// A set-point is no whole number of ticks.
     #[error("a set-point is no whole number of ticks")]
     Ticks,
+    /// Nobody knows where the joints are.
+    #[error("the joints could not be read ({misses} reading(s) failed): try again")]
+    Unread {
+        /// Readings in a row that failed.
+        misses: u32,
+    },
     /// A joint is where it may not be.
     #[error(
         "joint {joint} is at {found:.3} rad, outside {min:.3} to {max:.3}: move it inside by hand \

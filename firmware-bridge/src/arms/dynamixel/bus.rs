@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Answer, DynamixelMotors, SENSED_BYTES, SENSED_FROM};
 use crate::codecs::dynamixel::{self as codec, Register, STATUS_BYTES, StatusError, instruction};
-use crate::motors::MotorsError;
+use crate::motors::{Damage, MotorsError};
 
 /// Bytes that stuffing may add to an answer, at most one to three.
 const fn stuffed(bytes: usize) -> usize {
@@ -30,7 +30,7 @@ impl DynamixelMotors {
     }
 
     fn gone(&self) -> MotorsError {
-        MotorsError::HungUp { port: self.path.display().to_string() }
+        MotorsError::HungUp { port: self.name.clone() }
     }
 
     fn close_if_gone<T>(&mut self, result: Result<T, MotorsError>) -> Result<T, MotorsError> {
@@ -56,7 +56,7 @@ impl DynamixelMotors {
         } else {
             codec::sync_read(&mut self.out, SENSED_FROM, SENSED_BYTES, ids)
         };
-        asked.map_err(|error| MotorsError::Refused { detail: error.to_string() })?;
+        asked.map_err(|error| MotorsError::Refused { detail: error.to_string().into() })?;
         let each = if fast {
             usize::from(SENSED_BYTES) + 4
         } else {
@@ -116,10 +116,7 @@ impl DynamixelMotors {
         let joint = &self.joints[at];
         let (name, id) = (joint.name.clone(), joint.id);
         if let Some(double) = self.joints.iter().find(|joint| joint.answer == Answer::Doubled) {
-            let detail = format!(
-                "expected an answer from each, found two from id {}: look for two servos of one id",
-                double.id
-            );
+            let detail = Damage::Doubled { id: double.id };
             return MotorsError::Damaged { joint: name, id, detail };
         }
         if noise {
@@ -132,7 +129,7 @@ impl DynamixelMotors {
 
     /// Sends what is in `out` to one joint and waits for its answer of `length` bytes, twice at
     /// most; what it answers is then in `block`.
-    fn ask(&mut self, at: usize, length: usize, what: &str) -> Result<(), MotorsError> {
+    fn ask(&mut self, at: usize, length: usize, asked: &'static str) -> Result<(), MotorsError> {
         let began = Instant::now();
         let skipped = self.skipped();
         let (id, delay) = (self.joints[at].id, self.joints[at].return_delay);
@@ -158,8 +155,8 @@ impl DynamixelMotors {
                 }
                 if error.number() != 0 {
                     let name = &self.joints[at].name;
-                    let detail = format!("joint {name} (id {id}) to {what}: {error}");
-                    return Err(MotorsError::Refused { detail });
+                    let detail = format!("joint {name} (id {id}) to {asked}: {error}");
+                    return Err(MotorsError::Refused { detail: detail.into() });
                 }
                 self.block.clear();
                 self.block.extend_from_slice(status.data);
@@ -169,17 +166,14 @@ impl DynamixelMotors {
         let Some((found, bytes)) = other else {
             return Err(self.missing(at, began.elapsed(), self.skipped() > skipped));
         };
-        let detail = format!(
-            "expected {length} byte(s) from id {id} to {what}, found {bytes} from id {found}: look for \
-             two servos of one id"
-        );
+        let detail = Damage::Other { id, asked, expected: length, found, bytes };
         Err(MotorsError::Damaged { joint: self.joints[at].name.clone(), id, detail })
     }
 
     pub(super) fn ping(&mut self, at: usize) -> Result<(), MotorsError> {
         self.out.clear();
         let asked = codec::ping(&mut self.out, self.joints[at].id);
-        asked.map_err(|error| MotorsError::Refused { detail: error.to_string() })?;
+        asked.map_err(|error| MotorsError::Refused { detail: error.to_string().into() })?;
         self.ask(at, 3, "ping")
     }
 
@@ -187,7 +181,7 @@ impl DynamixelMotors {
     pub(super) fn read(&mut self, at: usize, address: u16, length: u16) -> Result<(), MotorsError> {
         self.out.clear();
         let asked = codec::read(&mut self.out, self.joints[at].id, address, length);
-        asked.map_err(|error| MotorsError::Refused { detail: error.to_string() })?;
+        asked.map_err(|error| MotorsError::Refused { detail: error.to_string().into() })?;
         self.ask(at, length.into(), "read")
     }
 
@@ -212,7 +206,7 @@ impl DynamixelMotors {
             let data = bytes.get(..register.width.into()).unwrap_or_default();
             codec::write(&mut self.out, self.joints[at].id, register.address, data)
         });
-        bytes.map_err(|error| MotorsError::Refused { detail: error.to_string() })?;
+        bytes.map_err(|error| MotorsError::Refused { detail: error.to_string().into() })?;
         self.ask(at, 0, register.name)
     }
 

@@ -19,7 +19,7 @@ impl Calibrate for DynamixelMotors {
                  power off and on",
                 self.who(joint)
             );
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         }
         let offset = i64::from(HALF_TURN) - encoder;
         self.settle(joint, register::HOMING_OFFSET, offset)?;
@@ -33,7 +33,7 @@ impl Calibrate for DynamixelMotors {
                 "joint {} takes a range within 0 to 4095, found {min} to {max}: calibrate it anew",
                 self.who(joint)
             );
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         }
         self.settle(joint, register::MIN_POSITION, min.into())?;
         self.settle(joint, register::MAX_POSITION, max.into())
@@ -46,7 +46,7 @@ impl DynamixelMotors {
             return Ok(());
         }
         let detail = format!("expected a joint below {}, found {joint}", self.joints.len());
-        Err(MotorsError::Refused { detail })
+        Err(MotorsError::Refused { detail: detail.into() })
     }
 
     fn who(&self, joint: usize) -> String {

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,7 +22,7 @@ const MAX_LATENCY_MS: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Port {
     serial: SerialPort,
-    path: PathBuf,
+    name: Arc<str>,
     decoder: Decoder,
     buffer: Vec<u8>,
 }
@@ -45,7 +46,7 @@ impl Port {
         let quick = serial.set_write_timeout(Duration::from_millis(50));
         quick.map_err(|source| failed("cannot be set up".into(), source))?;
         let (decoder, buffer) = (Decoder::default(), vec![0; 1024]);
-        Ok(Self { serial, path: path.into(), decoder, buffer })
+        Ok(Self { serial, name: path.display().to_string().into(), decoder, buffer })
     }
 
     /// Forgets what came before and sends `bytes`.
@@ -101,7 +102,7 @@ impl Port {
     }
 
     fn hung_up(&self) -> MotorsError {
-        MotorsError::HungUp { port: self.path.display().to_string() }
+        MotorsError::HungUp { port: self.name.clone() }
     }
 
     fn broken(&self, source: io::Error) -> MotorsError {
@@ -111,7 +112,7 @@ impl Port {
         if error.is_some_and(|error| gone.contains(&error)) {
             return self.hung_up();
         }
-        let port = self.path.display().to_string();
+        let port = self.name.to_string();
         MotorsError::Port { port, detail: "cannot be read or written".into(), source }
     }
 }

@@ -25,7 +25,7 @@ impl Joint {
         let Some(model) = Model::named(&description.model) else {
             let known: Vec<_> = Model::ALL.iter().map(|model| model.name).collect();
             return Err(MotorsError::Identity {
-                joint: description.name.clone(),
+                joint: description.name.as_str().into(),
                 id: description.id,
                 field: "model in the description",
                 expected: format!("one of {}", known.join(", ")),
@@ -37,7 +37,7 @@ impl Joint {
         let units =
             |rad: f64, unit: f64| (rad * ticks / unit).ceil().clamp(1.0, MAX_PROFILE) as i64;
         Ok(Self {
-            name: description.name.clone(),
+            name: description.name.as_str().into(),
             id: description.id,
             model,
             calibrated,

@@ -163,7 +163,8 @@ impl Exchange {
         build: impl FnOnce(&mut Vec<u8>) -> Result<(), PacketError>,
     ) -> Result<(), MotorsError> {
         self.out.clear();
-        build(&mut self.out).map_err(|error| MotorsError::Refused { detail: error.to_string() })?;
+        build(&mut self.out)
+            .map_err(|error| MotorsError::Refused { detail: error.to_string().into() })?;
         self.port.discard()?;
         self.port.write(&self.out)
     }

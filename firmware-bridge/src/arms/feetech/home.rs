@@ -43,7 +43,7 @@ impl FeetechMotors {
             return Ok(());
         }
         let detail = format!("there is no joint {joint}, there are {}", self.joints.len());
-        Err(MotorsError::Refused { detail })
+        Err(MotorsError::Refused { detail: detail.into() })
     }
 
     fn no_range(&self, joint: usize, min: i32, max: i32) -> MotorsError {
@@ -52,7 +52,7 @@ impl FeetechMotors {
             "joint {name} (id {id}) takes a range within 0 to 4095, found {min} to {max}: \
              calibrate it anew"
         );
-        MotorsError::Refused { detail }
+        MotorsError::Refused { detail: detail.into() }
     }
 
     fn read_word(&mut self, joint: usize, address: u8) -> Result<u16, MotorsError> {
@@ -70,7 +70,7 @@ impl FeetechMotors {
             let detail = format!(
                 "joint {name} (id {id}) is to be calibrated, but its torque is on: switch it off"
             );
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         }
         self.write(joint, reg::LOCK, &[0])?;
         let written = self.write(joint, address, bytes);

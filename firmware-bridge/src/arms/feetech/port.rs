@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,7 +22,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Port {
     serial: SerialPort,
-    name: String,
+    name: Arc<str>,
     baud: u32,
 }
 
@@ -66,7 +67,7 @@ impl Port {
         if let Err(source) = port.set_write_timeout(WRITE_TIMEOUT) {
             return failed("its timeout cannot be set", source);
         }
-        Ok(Self { serial: port, name, baud })
+        Ok(Self { serial: port, name: name.into(), baud })
     }
 
     /// How long so many bytes take on the wire.
@@ -118,6 +119,7 @@ impl Port {
         if gone.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())) {
             return MotorsError::HungUp { port };
         }
+        let port = port.to_string();
         MotorsError::Port { port, detail: detail.into(), source }
     }
 }

@@ -67,7 +67,7 @@ impl FeetechMotors {
             let name = &described.name;
             let detail =
                 format!("joint {name}: model {model} is none of sts3215, sts3250 and sm8512bl");
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         };
         let offset = decode_signed(word(reg::HOMING_OFFSET), 11);
         let (min, max) = (word(reg::MIN_POSITION), word(reg::MAX_POSITION));
@@ -138,7 +138,7 @@ impl FeetechMotors {
                 "joint {joint} (id {id}) has to be set up, but its torque is on: hold the arm and \
                  switch its power off and on"
             );
-            return Err(MotorsError::Refused { detail });
+            return Err(MotorsError::Refused { detail: detail.into() });
         }
         self.write(joint, reg::LOCK, &[0])?;
         let written =
@@ -171,7 +171,7 @@ impl FeetechMotors {
             ([found], [value]) => format!("register {address} stays {found}, expected {value}"),
             _ => format!("registers from {address} on stay {found:?}, expected {bytes:?}"),
         };
-        Err(MotorsError::Damaged { joint: name, id, detail })
+        Err(MotorsError::Damaged { joint: name, id, detail: detail.into() })
     }
 
     /// The goal that means staying where a joint is, if it may stay there.
@@ -188,7 +188,7 @@ impl FeetechMotors {
                     "joint {name} is at {position}, outside of its limits {min} to {max}, and would \
                      jump: move it inside by hand"
                 );
-                Err(MotorsError::Refused { detail })
+                Err(MotorsError::Refused { detail: detail.into() })
             }
         }
     }

@@ -85,7 +85,7 @@ impl FeetechMotors {
         let data = self.slots.get(wrong).map(super::Slot::data).unwrap_or_default();
         let expected = rows.get(wrong).map(<[u8; N]>::as_slice).unwrap_or_default();
         let detail = format!("registers from {address} on stay {data:?}, expected {expected:?}");
-        Err(MotorsError::Damaged { joint, id, detail })
+        Err(MotorsError::Damaged { joint, id, detail: detail.into() })
     }
 
     /// The caps of the description, in the servo's units.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,7 +12,7 @@ use crate::codecs::xarm::{
     Frames, JOINTS, Protocol, REPORT_HZ, Reply, ReplyError, Report, Reports, Request, StateBits,
     ticks,
 };
-use crate::motors::MotorsError;
+use crate::motors::{Damage, MotorsError};
 
 /// Requests that may be unanswered: a second of set-points and more.
 const MOST_PENDING: usize = 256;
@@ -58,29 +59,34 @@ fn connect(address: SocketAddr, patience: Duration) -> Result<TcpStream, MotorsE
 }
 
 /// What a link says about itself when it fails.
-#[derive(Debug, Clone, Copy)]
-struct Place(SocketAddr);
+#[derive(Debug)]
+struct Place {
+    address: Arc<str>,
+    /// All joints are behind one box.
+    all: Arc<str>,
+}
 
 impl Place {
-    fn hung_up(self) -> MotorsError {
-        MotorsError::HungUp { port: self.0.to_string() }
+    fn new(address: SocketAddr) -> Self {
+        let all = format!("1 and all others behind {address}").into();
+        Self { address: address.to_string().into(), all }
     }
 
-    fn port(self, source: io::Error) -> MotorsError {
-        MotorsError::Port { port: self.0.to_string(), detail: "connect anew".into(), source }
+    fn hung_up(&self) -> MotorsError {
+        MotorsError::HungUp { port: self.address.clone() }
     }
 
-    fn silent(self, waited: Duration) -> MotorsError {
-        MotorsError::Silent { joint: self.all(), id: 0, waited }
+    fn port(&self, source: io::Error) -> MotorsError {
+        let port = self.address.to_string();
+        MotorsError::Port { port, detail: "connect anew".into(), source }
     }
 
-    fn damaged(self, detail: String) -> MotorsError {
-        MotorsError::Damaged { joint: self.all(), id: 0, detail }
+    fn silent(&self, waited: Duration) -> MotorsError {
+        MotorsError::Silent { joint: self.all.clone(), id: 0, waited }
     }
 
-    /// All joints are behind one box.
-    fn all(self) -> String {
-        format!("1 and all others behind {}", self.0)
+    fn damaged(&self, detail: impl Into<Damage>) -> MotorsError {
+        MotorsError::Damaged { joint: self.all.clone(), id: 0, detail: detail.into() }
     }
 }
 
@@ -103,7 +109,7 @@ impl ControlLink {
     pub(super) fn connect(address: SocketAddr, patience: Duration) -> Result<Self, MotorsError> {
         Ok(Self {
             stream: connect(address, patience)?,
-            place: Place(address),
+            place: Place::new(address),
             frames: Frames::replies(),
             protocol: Protocol::Plain,
             transaction: 0,
@@ -118,7 +124,7 @@ impl ControlLink {
         let transaction = self.transaction % u16::MAX + 1;
         let encoded = request
             .encode(transaction, self.protocol)
-            .map_err(|error| MotorsError::Refused { detail: error.to_string() })?;
+            .map_err(|error| MotorsError::Refused { detail: error.to_string().into() })?;
         let now = Instant::now();
         if self.pending.len() >= MOST_PENDING {
             return Err(self.place.silent(self.waiting()));
@@ -257,7 +263,7 @@ impl ReportLink {
         let now = Instant::now();
         Ok(Self {
             stream,
-            place: Place(address),
+            place: Place::new(address),
             reports: Reports::default(),
             latest: None,
             velocity: [0; JOINTS],

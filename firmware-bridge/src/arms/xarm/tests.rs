@@ -276,7 +276,10 @@ fn an_error_in_mid_motion_is_told_in_words_and_never_cleared_unasked() {
     let error = rig.trouble(Duration::from_millis(300));
     let MotorsError::Alarm { joint, id, detail } = error else { panic!("{error}") };
     assert_eq!((&*joint, id), ("joint3", 3));
-    assert!(detail.starts_with("controller error 13: servo motor 3 failed; "), "{detail}");
+    assert!(
+        detail.to_string().starts_with("controller error 13: servo motor 3 failed; "),
+        "{detail}"
+    );
 
     rig.sense().unwrap();
     let error = rig.motors.torque(true).unwrap_err();

@@ -200,6 +200,11 @@ impl Servo {
         self.table[usize::from(reg::MOVING)] = u8::from(joint.velocity.abs() > 5.0);
     }
 
+    /// Where it last measured its joint to be, in ticks.
+    pub(super) fn present_position(&self) -> i32 {
+        self.signed(reg::PRESENT_POSITION)
+    }
+
     /// Where it says it is, in ticks: within a turn, unless it counts turns.
     fn position(&self, joint: &PlantJoint) -> i32 {
         let position = joint.measured().round() as i32 - self.signed(reg::HOMING_OFFSET);

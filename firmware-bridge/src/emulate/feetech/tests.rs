@@ -77,7 +77,8 @@ fn every_instruction_is_answered_as_by_a_servo() {
 
     let written: Vec<_> = bench.bus.writes().filter(|write| write.id == 1).collect();
     assert_eq!(written.len(), 4);
-    assert_eq!(written[3], &Written { id: 1, address: 42, bytes: vec![9, 8] });
+    let Written { address, ref bytes, position, torque, .. } = *written[3];
+    assert_eq!((address, &bytes[..], position, torque), (42, &[9, 8][..], 2048, false));
     assert_eq!(bench.bus.num_writes(1, 42), 4);
     bench.bus.forget_writes();
     assert_eq!(bench.bus.num_writes(1, 42), 0);
