@@ -35,7 +35,7 @@ from fake_server import FakeServer  # noqa: E402
 VELOCITY, ACCELERATION = 1.0, 6.0
 # Actuators are springs, which swing a little beyond what is asked for, more where a busy machine has set-points
 # arrive in bunches. Accelerations are means over a window, since set-points are steps and felt as such.
-SWING, BUNCHED = 1.25, 2.0
+SWING, BUNCHED = 1.25, 3.0
 WINDOW_SECS = 0.05
 START = {"shoulder_pan": 0.0, "shoulder_lift": -0.9, "elbow_flex": 2.1, "wrist_flex": 0.3}
 GOAL = {"shoulder_pan": 0.8, "shoulder_lift": -0.3, "elbow_flex": 1.5, "wrist_flex": -0.2}

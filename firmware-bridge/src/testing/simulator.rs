@@ -1,7 +1,7 @@
 //! A simulator whose joints go where they are told, in threads, with everything that may go wrong.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use engraft_wire::simulator::{
     Answer, Description, JointRange, Joints, Request, Sight, State, encode_answer,
 };
 
+use crate::control::raise_priority;
 use crate::description::ArmDescription;
 
 /// The arm that it moves: two joints and a gripper whose angles grow as its unit falls.
@@ -210,25 +211,28 @@ impl Double {
 
     /// One that listens there and says that it is that.
     pub(crate) fn at(endpoint: &str, mut description: Description) -> Self {
-        let began = Instant::now();
-        let arm = loop {
-            match SimulatorDesk::bind(endpoint, false) {
-                Ok(desk) => break desk,
-                // A port that was in use a moment ago is free after another one.
-                Err(error) => assert!(began.elapsed().as_secs() < 5, "{error}"),
-            }
-            thread::sleep(Duration::from_millis(10));
-        };
         let eyes = SimulatorDesk::bind("tcp://127.0.0.1:*", false).unwrap();
         let port = eyes.endpoint().rsplit(':').next().unwrap();
         description.eyes_port = Some(port.parse().unwrap());
-        let endpoint = arm.endpoint().to_owned();
         let world = Arc::new(Mutex::new(World::new(description)));
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = [(arm, true), (eyes, false)].map(|(desk, is_arm)| {
+        let (bound, listening) = mpsc::channel();
+        let arm = {
+            let (world, stop, endpoint) = (world.clone(), stop.clone(), endpoint.to_owned());
+            thread::spawn(move || {
+                // On a machine that tests everything else meanwhile it would often be too late.
+                // ZeroMQ's own thread, which begins here, goes as early.
+                let _ = raise_priority();
+                let desk = bind(&endpoint);
+                bound.send(desk.endpoint().to_owned()).unwrap();
+                serve(&desk, &world, &stop, true);
+            })
+        };
+        let eyes = {
             let (world, stop) = (world.clone(), stop.clone());
-            thread::spawn(move || serve(&desk, &world, &stop, is_arm))
-        });
+            thread::spawn(move || serve(&eyes, &world, &stop, false))
+        };
+        let (endpoint, threads) = (listening.recv().unwrap(), [arm, eyes]);
         Self { endpoint, world, stop, threads: threads.into() }
     }
 
@@ -247,6 +251,18 @@ impl Drop for Double {
         for thread in self.threads.drain(..) {
             thread.join().unwrap();
         }
+    }
+}
+
+/// A port that was in use a moment ago is free after another one.
+fn bind(endpoint: &str) -> SimulatorDesk {
+    let began = Instant::now();
+    loop {
+        match SimulatorDesk::bind(endpoint, false) {
+            Ok(desk) => return desk,
+            Err(error) => assert!(began.elapsed().as_secs() < 5, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
