@@ -1,6 +1,7 @@
 //! A daemon as a process of its own, and the emulated arm that it owns.
 
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -133,8 +134,11 @@ impl Daemon {
             thread::sleep(Duration::from_millis(5));
         };
         let said = self.said.take().unwrap().join().unwrap();
+        let told = status.signal() == Some(Signal::TERM.as_raw());
         match status.code() {
             Some(0 | 1) => Ok(()),
+            // Told to end before it had begun.
+            None if told && said.is_empty() => Ok(()),
             Some(2) => {
                 let last = said.lines().last().unwrap_or_default();
                 Err(last.trim_start_matches("firmware-bridge: ").to_owned())

@@ -237,7 +237,7 @@ impl Soak {
         let mut daemon = self.arm.daemon(&args);
         let lasts = Duration::from_millis(self.random.random_range(3000..12_000));
         let began = Instant::now();
-        let result = self.play(&mut daemon, policy.as_ref(), began, lasts);
+        self.play(&mut daemon, policy.as_ref(), began, lasts)?;
         self.watchdog.feed("an end");
         // Now and then it dies in the middle of what it does.
         let dies = self.random.random_bool(0.1);
@@ -249,7 +249,7 @@ impl Soak {
         }
         self.tally.deaths += u64::from(dies);
         self.tally.asked += policy.as_ref().map_or(0, Policy::asked);
-        result.and_then(|()| self.look())?;
+        self.look()?;
         self.rests()?;
         if journal.exists() {
             let verified = verify(&journal);
