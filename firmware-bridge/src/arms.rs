@@ -2,6 +2,8 @@
 
 pub mod dynamixel;
 pub mod feetech;
+#[cfg(feature = "franka")]
+pub mod franka;
 pub mod scan;
 mod sim;
 pub mod xarm;
@@ -127,7 +129,27 @@ pub fn open(
             }
             Err(_) => Box::new(xarm::XarmMotors::new(arm, port)?),
         },
+        #[cfg(feature = "franka")]
+        Protocol::Franka => Box::new(franka::FrankaMotors::new(arm, port)?),
+        #[cfg(not(feature = "franka"))]
+        Protocol::Franka => return Err(not_built_in(arm)),
     })
+}
+
+/// Whether this build can move such an arm.
+///
+/// # Errors
+///
+/// When it lacks the feature for that, which the error names.
+pub fn check_built_in(arm: &ArmDescription) -> Result<(), OpenError> {
+    if arm.protocol == Protocol::Franka && !cfg!(feature = "franka") {
+        return Err(not_built_in(arm));
+    }
+    Ok(())
+}
+
+fn not_built_in(arm: &ArmDescription) -> OpenError {
+    OpenError::NotBuiltIn { arm: arm.name.clone(), feature: "franka" }
 }
 
 /// The motors of a described arm at `port`, to be calibrated. Nothing is asked of them yet.
@@ -145,7 +167,7 @@ pub fn open_to_calibrate(
             let options = dynamixel::Options::default();
             Box::new(dynamixel::DynamixelMotors::open(arm, Path::new(port), options)?)
         }
-        Protocol::Xarm => {
+        Protocol::Xarm | Protocol::Franka => {
             let detail = format!("an {} is calibrated by its maker, and needs no file", arm.name);
             return Err(MotorsError::Refused { detail }.into());
         }
@@ -162,6 +184,14 @@ pub enum OpenError {
     /// Its port makes no sense.
     #[error(transparent)]
     Motors(#[from] MotorsError),
+    /// The arm needs a feature that this build lacks.
+    #[error("{arm} is not built in: `cargo build --features {feature}` makes a bridge that has it")]
+    NotBuiltIn {
+        /// The arm.
+        arm: String,
+        /// The feature.
+        feature: &'static str,
+    },
     /// The policy speaks a unit that only a calibration explains.
     #[error("joint {joint}: `{unit}` needs a calibration: give --calibration FILE")]
     Uncalibrated {
@@ -190,11 +220,12 @@ pub fn scales(
             })
             .collect());
     }
-    let per_turn = match arm.protocol {
-        Protocol::Feetech | Protocol::Dynamixel => SERVO_TICKS,
-        Protocol::Xarm => std::f64::consts::TAU * 1e6,
+    // Arms whose protocol takes angles count microradians from the maker's zero.
+    let (per_turn, middle) = if arm.protocol.is_serial() {
+        (SERVO_TICKS, (SERVO_TICKS / 2.0) as i32)
+    } else {
+        (std::f64::consts::TAU * 1e6, 0)
     };
-    let middle = if arm.protocol == Protocol::Xarm { 0 } else { (SERVO_TICKS / 2.0) as i32 };
     let joints = arm.joints.iter().map(|joint| {
         let zero = joint.zero_ticks.unwrap_or(middle);
         let radians = Scale::radians(per_turn, zero, joint.inverted);
@@ -214,3 +245,18 @@ pub fn scales(
 
 /// Ticks in a turn of the servos.
 const SERVO_TICKS: f64 = 4096.0;
+
+#[cfg(all(test, not(feature = "franka")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arm_that_is_not_built_in_names_its_feature() {
+        let arm = ArmDescription::find("fr3").unwrap();
+        let expected =
+            "fr3 is not built in: `cargo build --features franka` makes a bridge that has it";
+        assert_eq!(check_built_in(&arm).unwrap_err().to_string(), expected);
+        assert_eq!(open(&arm, "robot", None).err().unwrap().to_string(), expected);
+        assert!(check_built_in(&ArmDescription::find("xarm7").unwrap()).is_ok());
+    }
+}

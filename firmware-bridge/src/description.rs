@@ -19,6 +19,15 @@ pub enum Protocol {
     Dynamixel,
     /// UFACTORY's controller over TCP: xArm 5, 6 and 7.
     Xarm,
+    /// Franka's control interface over TCP and UDP: FR3 and Panda.
+    Franka,
+}
+
+impl Protocol {
+    /// Whether it is spoken by servos on a serial bus, which need a baud rate and a calibration.
+    pub fn is_serial(self) -> bool {
+        matches!(self, Self::Feetech | Self::Dynamixel)
+    }
 }
 
 /// One joint.
@@ -151,6 +160,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("so101", include_str!("../arms/so101.toml")),
     ("koch", include_str!("../arms/koch.toml")),
     ("xarm7", include_str!("../arms/xarm7.toml")),
+    ("fr3", include_str!("../arms/fr3.toml")),
     ("tabletop", include_str!("../arms/tabletop.toml")),
 ];
 
@@ -210,7 +220,7 @@ impl ArmDescription {
         if self.joints.is_empty() {
             return wrong("joints", "expected at least one".into());
         }
-        if self.protocol != Protocol::Xarm && self.baud.is_none() {
+        if self.protocol.is_serial() && self.baud.is_none() {
             return wrong("baud", "a serial arm needs one".into());
         }
         for (i, joint) in self.joints.iter().enumerate() {
@@ -282,6 +292,7 @@ impl fmt::Display for Protocol {
             Self::Feetech => "feetech",
             Self::Dynamixel => "dynamixel",
             Self::Xarm => "xarm",
+            Self::Franka => "franka",
         })
     }
 }
@@ -301,7 +312,7 @@ mod tests {
     #[test]
     fn an_unknown_arm_is_told_what_there_is() {
         let error = ArmDescription::find("so102").unwrap_err().to_string();
-        assert!(error.contains("so101, koch, xarm7, tabletop"), "{error}");
+        assert!(error.contains("so101, koch, xarm7, fr3, tabletop"), "{error}");
     }
 
     #[test]

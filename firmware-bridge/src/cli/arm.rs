@@ -19,7 +19,8 @@ use crate::units::JointScales;
 /// A real arm, or an emulated one.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ArmArgs {
-    /// The arm's serial port, best by its name under /dev/serial/by-id, or HOST for an xArm.
+    /// The arm's serial port, best by its name under /dev/serial/by-id, or HOST for an xArm
+    /// or a Franka.
     #[arg(long, value_name = "PORT")]
     pub port: Option<String>,
     /// The arm's calibration, as LeRobot writes it.
@@ -82,6 +83,7 @@ impl Bridge {
         config: PilotConfig,
     ) -> anyhow::Result<Self> {
         let arm = ArmDescription::find(name)?;
+        arms::check_built_in(&arm)?;
         let calibration = args.calibration.as_deref().map(Calibration::read).transpose()?;
         let scales = arms::scales(&arm, calibration.as_ref())?;
         let chain = chain(&arm)?;

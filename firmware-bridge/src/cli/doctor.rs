@@ -9,15 +9,15 @@ use anyhow::Context;
 
 use crate::arms::{self, scan};
 use crate::calibration::Calibration;
-use crate::description::{ArmDescription, Protocol};
+use crate::description::ArmDescription;
 
 use super::arm::ArmArgs;
 
 /// Look for arms, and say what to fix.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DoctorArgs {
-    /// The arm that should be there: so101, koch, xarm7, or the path of a description. Without one,
-    /// ports alone are looked at.
+    /// The arm that should be there: so101, koch, xarm7, fr3, or the path of a description. Without
+    /// one, ports alone are looked at.
     #[arg(long, value_name = "ARM")]
     arm: Option<String>,
     #[command(flatten)]
@@ -60,12 +60,13 @@ pub(super) fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(u8::from(!well)));
     };
     let arm = ArmDescription::find(name)?;
+    arms::check_built_in(&arm)?;
     let port = args.real.port.as_deref().context("--port is missing: say where the arm is")?;
     if args.scan {
         scan_all(&arm, port)?;
     }
     let calibration = args.real.calibration.as_deref().map(Calibration::read).transpose()?;
-    if calibration.is_none() && arm.protocol != Protocol::Xarm {
+    if calibration.is_none() && arm.protocol.is_serial() {
         say("no calibration: angles count from the middle of each servo; give --calibration FILE")?;
     }
     let mut motors = arms::open(&arm, port, calibration.as_ref())?;
@@ -157,7 +158,7 @@ fn serial_ports(dev: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn scan_all(arm: &ArmDescription, port: &str) -> anyhow::Result<()> {
-    if arm.protocol == Protocol::Xarm {
+    if !arm.protocol.is_serial() {
         return Ok(());
     }
     let mut found = 0;

@@ -52,6 +52,10 @@ pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
         Protocol::Feetech => serial(feetech::Bus::new(&arm), &arm, args, faults, &stop),
         Protocol::Dynamixel => serial(dynamixel::Bus::new(&arm)?, &arm, args, faults, &stop),
         Protocol::Xarm => network(&arm, args, &stop),
+        Protocol::Franka => bail!(
+            "{} is not emulated here: `pip install franka-sim` has a simulator that stands for it",
+            arm.name
+        ),
     }
 }
 

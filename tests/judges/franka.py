@@ -1,0 +1,416 @@
+#!/usr/bin/env python3
+"""franka-sim stands for an FR3, keeps the FCI's limits and judges what the real bridge sends it.
+
+    python tests/judges/franka.py BRIDGE [--calm] [--priority]
+
+BRIDGE is a `firmware-bridge` that was built with `--features franka`. Needs franka-sim, pylibfranka, pyzmq and
+msgpack (requirements-franka.txt), and FR3_MJCF, the path of an FR3 for MuJoCo: franky-sim's wheel has one in
+`franky_sim/assets`, whose `meshes/` has to lie beside it as `assets/`. `tests/judges/franka.sh` sees to all of it.
+
+The simulator aborts a motion whose set-points break a limit of position, velocity, acceleration or jerk, or after 20
+periods of 1 ms without an answer. On a machine with too little time for both sides the latter happens to anybody:
+`--calm` does without that abort, and `--priority` gives the simulator a real-time priority. Prints one line per check and exits 1 at the first that fails.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import zmq
+from bridge import passed
+
+JOINTS = [f"joint{i}" for i in range(1, 8)]
+MOVES = 2  # the mode in which a motion runs
+
+
+def simulate(port: int, calm: bool) -> None:
+    """The simulator's process: tells what is true of its arm fifty times a second, and each motion that it aborts."""
+    from franka_sim import FrankaSimServer
+
+    class Server(FrankaSimServer):
+        def _abort_with_error(self, error_index: Any, reason: str, motion_id: int = 0) -> None:
+            print(json.dumps({"abort": reason}), flush=True)
+            super()._abort_with_error(error_index, reason, motion_id)
+
+    server = Server(
+        port=port, enable_gripper=False, enforce_comm_constraints=not calm, enforce_motion_limits=True
+    )
+
+    def tell() -> None:
+        while True:
+            time.sleep(0.02)
+            truth, state = server.physics_sim.get_robot_state(), server.robot_state.state
+            if truth is None:
+                continue
+            line = {
+                "at": time.monotonic(),
+                "q": [float(angle) for angle in truth["q"]],
+                "dq": [float(velocity) for velocity in truth["dq"]],
+                "mode": int(state["robot_mode"]),
+                "rate": float(state["control_command_success_rate"]),
+            }
+            print(json.dumps(line), flush=True)
+
+    threading.Thread(target=tell, daemon=True).start()
+    server.start()
+
+
+def soon(what: str, holds: Callable[[], Any], secs: float = 20.0) -> Any:
+    end = time.monotonic() + secs
+    while not (found := holds()):
+        assert time.monotonic() < end, f"not within {secs} s: {what}"
+        time.sleep(0.01)
+    return found
+
+
+class Simulator:
+    """A simulated arm, and all that it said."""
+
+    def __init__(self, port: int, calm: bool, priority: bool) -> None:
+        command = ["chrt", "--rr", "20"] * priority
+        command += [sys.executable, __file__, "--simulate", str(port)] + ["--calm"] * calm
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.states: list[dict[str, Any]] = []
+        self.aborts: list[str] = []
+        threading.Thread(target=self.listen, daemon=True).start()
+        soon("the simulator answers", lambda: self.states and reachable(port), 120)
+
+    def listen(self) -> None:
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):  # the simulator's own words
+                said = json.loads(line)
+                if "abort" in said:
+                    self.aborts.append(said["abort"])
+                else:
+                    self.states.append(said)
+
+    @property
+    def now(self) -> dict[str, Any]:
+        return self.states[-1]
+
+    @property
+    def speed(self) -> float:
+        return max(map(abs, self.now["dq"]))
+
+    def off(self, angles: dict[str, float]) -> float:
+        return max(abs(self.now["q"][JOINTS.index(joint)] - angle) for joint, angle in angles.items())
+
+    def rest(self) -> None:
+        soon("the arm stands", lambda: all(max(map(abs, s["dq"])) < 0.01 for s in self.states[-5:]))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def reachable(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+class Bridge:
+    """The real bridge."""
+
+    def __init__(self, binary: str, port: int, log: Path) -> None:
+        self.binary, self.port, self.log = binary, port, log
+        self.start()
+
+    def start(self) -> None:
+        with socket.socket() as probe:  # a port that is free now
+            probe.bind(("127.0.0.1", 0))
+            self.control = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+        command = [self.binary, "run", "--arm", "fr3", "--port", f"127.0.0.1:{self.port}", "--no-policy"]
+        command += ["--control", self.control, "--telemetry", "tcp://127.0.0.1:*"]
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [self.binary, *words, "--control", self.control]
+        return subprocess.run(command, text=True, capture_output=True, timeout=60)
+
+    def do(self, *words: str) -> str:
+        done = self.ask(*words)
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}{self.status()}"
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        with contextlib.suppress(ValueError):
+            return json.loads(self.ask("status", "--json").stdout)
+        return {"state": "none", "torque": False, "joints": [], "trouble": None}
+
+    def state(self) -> str:
+        return self.status()["state"]
+
+    def torque(self) -> None:
+        """Torque on, whatever was before."""
+
+        def on() -> bool:
+            if self.state() in ("Fault", "Estop"):
+                self.ask("reset")
+            return self.ask("torque", "on").returncode == 0 and self.state() == "Ready"
+
+        soon("torque is on", on, 60)
+
+
+def steady(simulator: Simulator, began: float) -> str:
+    """The least part of 100 answers that came in time since then, as the simulator counts them."""
+    rates = [state["rate"] for state in simulator.states if state["at"] > began and state["mode"] == MOVES]
+    # A motion that has just begun has not had a hundred.
+    settled = rates[10:] or [0.0]
+    return f"at least {min(settled):.2f} of 100 answers in time, {sum(settled) / len(settled):.3f} on average"
+
+
+def judge_identity(bridge: str, port: int) -> None:
+    command = [bridge, "doctor", "--arm", "fr3", "--port", f"127.0.0.1:{port}"]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0 and "all is well" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("fr3, firmware FCI 10") == 7, done.stdout
+    passed("doctor: seven joints of an FR3, all is well")
+
+
+def judge_moves(bridge: Bridge, arm: Simulator) -> None:
+    before, began = arm.now["q"], time.monotonic()
+    bridge.torque()
+    soon("the arm is controlled", lambda: arm.now["mode"] == MOVES)
+    time.sleep(0.5)
+    moved = max(abs(a - b) for a, b in zip(arm.now["q"], before, strict=True))
+    assert moved < 2e-3, f"torque moved it by {moved} rad"
+    passed(f"torque on: the arm stays within {moved * 1e3:.2f} mrad of where it was")
+    goals = {"joint1": 0.6, "joint4": -1.6, "joint6": 2.2, "joint7": -0.4}
+    bridge.do("goto", *(f"{joint}={angle}" for joint, angle in goals.items()))
+    arm.rest()
+    told = [joint["position_rad"] for joint in bridge.status()["joints"]]
+    apart = max(abs(a - b) for a, b in zip(told, arm.now["q"], strict=True))
+    assert arm.off(goals) < 3e-3 and apart < 3e-3, (arm.off(goals), apart)
+    passed(f"goto: {arm.off(goals) * 1e3:.2f} mrad off; what the bridge measures is {apart * 1e3:.2f} mrad off the truth")
+    refused = bridge.ask("goto", "joint4=0.5")
+    assert refused.returncode != 0 and "outside" in refused.stderr, refused
+    bridge.do("home", "--speed", "0.4")
+    arm.rest()
+    home = {joint: 0.0 for joint in JOINTS} | {"joint4": -0.212, "joint6": 0.612}
+    assert arm.off(home) < 3e-3, arm.now["q"]
+    assert not arm.aborts, arm.aborts
+    passed(f"home: {arm.off(home) * 1e3:.2f} mrad off; no limit broken, {steady(arm, began)}")
+
+
+def fast(bridge: Bridge, arm: Simulator, joint: str = "joint1", least: float = 1.2) -> subprocess.Popen[str]:
+    """The arm on its way at full speed, to whichever end is further."""
+    goal = -2.5 if arm.now["q"][JOINTS.index(joint)] > 0 else 2.5
+    command = [bridge.binary, "goto", f"{joint}={goal}", "--speed", "1", "--control", bridge.control]
+    going = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    soon("full speed", lambda: abs(arm.now["dq"][JOINTS.index(joint)]) > least, 10)
+    return going
+
+
+def judge_estop(bridge: Bridge, arm: Simulator) -> None:
+    began = time.monotonic()
+    going = fast(bridge, arm)
+    speed, where = arm.speed, arm.now["q"][0]
+    told = time.monotonic()
+    bridge.do("estop")
+    stood = soon("the arm stands", lambda: next((s for s in arm.states if s["at"] > told and abs(s["dq"][0]) < 0.02), None))
+    going.wait(30)
+    assert bridge.state() == "Estop"
+    assert not arm.aborts, arm.aborts
+    way = abs(stood["q"][0] - where)
+    # From 1.5 rad/s within 4 rad/s^2 it takes 0.42 s and 0.32 rad; the rest is for processes to start.
+    assert way < 1.5, f"{way} rad"
+    assert bridge.ask("goto", "joint1=0").returncode != 0, "it moves after an emergency stop"
+    secs = stood["at"] - told
+    passed(f"estop at {speed:.2f} rad/s: stands {secs:.2f} s and {way:.2f} rad after it was typed; {steady(arm, began)}")
+    bridge.torque()
+    bridge.do("goto", "joint1=0", "--speed", "0.4")
+    assert not arm.aborts, arm.aborts
+    passed("reset and torque lead out of it")
+
+
+def judge_hostile(bridge: Bridge, arm: Simulator, secs: float = 8.0) -> None:
+    began, rng = time.monotonic(), random.Random(7)
+    bounds = [joint["bounds_rad"] for joint in bridge.status()["joints"]]
+    with zmq.Context() as context, context.socket(zmq.REQ) as desk:
+        desk.setsockopt(zmq.LINGER, 0)
+        desk.setsockopt(zmq.RCVTIMEO, 10_000)
+        desk.connect(bridge.control)
+
+        def say(verb: dict[str, Any]) -> dict[str, Any]:
+            desk.send(msgpack.packb(verb))
+            return msgpack.unpackb(desk.recv())
+
+        lease = say({"verb": "take", "holder": "a hostile policy"})["lease"]
+        taken = refused = 0
+        while time.monotonic() - began < secs:
+            kind = rng.randrange(6)
+            far = [rng.choice(bound) for bound in bounds]
+            points = {
+                0: [far],  # to one corner of what is allowed, at once
+                1: [[rng.uniform(*bound) for bound in bounds] for _ in range(5)],
+                2: [far, [low + high - angle for (low, high), angle in zip(bounds, far, strict=True)]] * 4,  # to and fro
+                3: [[rng.choice([math.nan, math.inf, -math.inf])] * 7],
+                4: [[1e30] * 7],
+                5: [far[:6]],
+            }[kind]
+            said = say({"verb": "go", "lease": lease, "period_secs": 0.05, "waypoints_rad": points, "last": False})
+            taken, refused = taken + said["ok"], refused + (not said["ok"])
+            say({"verb": "keep", "lease": lease})
+            time.sleep(0.02)
+        say({"verb": "stop"})
+        say({"verb": "release", "lease": lease})
+    arm.rest()
+    assert not arm.aborts, arm.aborts
+    hurried = [state for state in arm.states if state["at"] > began]
+    for i, (low, high) in enumerate(bounds):
+        least, most = min(s["q"][i] for s in hurried), max(s["q"][i] for s in hurried)
+        assert low - 0.02 < least and most < high + 0.02, f"{JOINTS[i]} went from {least} to {most}"
+    speed = max(max(map(abs, state["dq"])) for state in hurried)
+    assert speed > 0.3, "it never moved"
+    passed(f"{taken} hostile plans taken, {refused} refused: inside every limit, up to {speed:.2f} rad/s; {steady(arm, began)}")
+
+
+def judge_killed_bridge(bridge: Bridge, arm: Simulator) -> None:
+    bridge.torque()
+    bridge.do("goto", "joint1=0", "joint2=-0.5", "joint4=-2.0", "--speed", "0.3")
+    going = fast(bridge, arm)
+    speed, where, killed = arm.speed, arm.now["q"][0], time.monotonic()
+    bridge.process.send_signal(signal.SIGKILL)
+    bridge.process.wait()
+    stood = soon("the arm stands", lambda: next((s for s in arm.states if s["at"] > killed and s["dq"] and abs(s["dq"][0]) < 0.02), None))
+    going.wait(60)
+    time.sleep(1.0)
+    way, drift = abs(stood["q"][0] - where), abs(arm.now["q"][0] - stood["q"][0])
+    assert way < 0.5 and drift < 0.05, (way, drift)
+    passed(f"bridge killed at {speed:.2f} rad/s: the arm stands {stood['at'] - killed:.2f} s and {way:.3f} rad later, and stays")
+    bridge.start()
+    bridge.torque()
+    bridge.do("goto", "joint1=0", "--speed", "0.3")
+    assert arm.off({"joint1": 0.0}) < 5e-3
+    passed("a new bridge takes the arm over")
+
+
+def judge_frozen_bridge(bridge: Bridge, arm: Simulator, calm: bool) -> None:
+    arm.aborts.clear()
+    going = fast(bridge, arm)
+    bridge.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.0)
+    bridge.process.send_signal(signal.SIGCONT)
+    going.wait(60)
+    soon("a fault", lambda: bridge.state() == "Fault")
+    arm.rest()
+    trouble = bridge.status()["trouble"]
+    if not calm:
+        assert any("communication" in abort for abort in arm.aborts), arm.aborts
+        assert "communication_constraints_violation" in trouble, trouble
+    passed(f"bridge frozen for a second: {trouble}")
+    arm.aborts.clear()
+    bridge.torque()
+    bridge.do("goto", "joint1=0", "--speed", "0.3")
+    assert not arm.aborts, arm.aborts
+    passed("reset clears the error of the box, and it moves again")
+
+
+def judge_terminated_bridge(bridge: Bridge, arm: Simulator) -> None:
+    going = fast(bridge, arm)
+    bridge.process.terminate()
+    code = bridge.process.wait(30)
+    going.wait(60)
+    arm.rest()
+    assert not arm.aborts, arm.aborts
+    assert code == 0, code
+    passed("SIGTERM at full speed: comes to rest, ends its motion regularly, exits 0")
+
+
+def judge_pylibfranka(port: int, arm: Simulator) -> None:
+    import pylibfranka
+
+    robot = pylibfranka.Robot(f"127.0.0.1:{port}", pylibfranka.RealtimeConfig.kIgnore)
+    found = list(robot.read_once().q)
+    apart = max(abs(a - b) for a, b in zip(found, arm.now["q"], strict=True))
+    assert apart < 1e-3, (found, arm.now["q"])
+    passed(f"libfranka itself reads the same arm afterwards, {apart * 1e3:.3f} mrad off")
+
+
+def judge_killed_simulator(bridge: Bridge, arm: Simulator, port: int, calm: bool, priority: bool) -> Simulator:
+    bridge.torque()
+    arm.end()
+    soon("a fault", lambda: bridge.state() == "Fault")
+    status = bridge.status()
+    passed(f"control box gone: {status['cause']}, {status['trouble']}")
+    arm = Simulator(port, calm, priority)
+    time.sleep(1.0)
+    assert arm.now["mode"] != MOVES, "it moves without an operator"
+    bridge.torque()
+    bridge.do("goto", "joint1=0.3", "--speed", "0.3")
+    assert arm.off({"joint1": 0.3}) < 5e-3
+    passed("it is found again when it is back, and waits for an operator")
+    return arm
+
+
+@contextlib.contextmanager
+def rig(binary: str, calm: bool, priority: bool) -> Iterator[tuple[Bridge, Simulator, int]]:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    arm = Simulator(port, calm, priority)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "bridge.log")
+        bridge = None
+        try:
+            judge_identity(binary, port)
+            bridge = Bridge(binary, port, log)
+            yield bridge, arm, port
+        except BaseException:
+            print(log.read_text() if log.exists() else "", file=sys.stderr)
+            print(f"aborted by the simulator: {arm.aborts}", file=sys.stderr)
+            raise
+        finally:
+            arm.end()
+            if bridge is not None:
+                bridge.process.kill()
+                bridge.process.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bridge", nargs="?", default="firmware-bridge")
+    parser.add_argument("--calm", action="store_true", help="do not abort for answers that come late")
+    parser.add_argument("--priority", action="store_true", help="a real-time priority for the simulator")
+    parser.add_argument("--simulate", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.simulate:
+        simulate(args.simulate, args.calm)
+        return 0
+    assert "FR3_MJCF" in os.environ, "FR3_MJCF is missing: tests/judges/franka.sh sets it"
+    try:
+        with rig(args.bridge, args.calm, args.priority) as (bridge, arm, port):
+            judge_moves(bridge, arm)
+            judge_estop(bridge, arm)
+            judge_hostile(bridge, arm)
+            judge_killed_bridge(bridge, arm)
+            judge_frozen_bridge(bridge, arm, args.calm)
+            judge_terminated_bridge(bridge, arm)
+            judge_pylibfranka(port, arm)
+            bridge.start()
+            judge_killed_simulator(bridge, arm, port, args.calm, args.priority).end()
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
