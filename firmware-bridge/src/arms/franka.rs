@@ -1,14 +1,15 @@
 //! Franka's arms, FR3 and Panda, through their control box. The feature `franka` builds this in.
 //!
-//! The box wants an answer in every millisecond and stops an arm after 20 that did not come.
-//! [`franka-rs`](franka) gives them, on a thread of its own that plans within limits of velocity,
-//! acceleration and jerk; set-points of the bridge are its targets. So a bridge that is late for
-//! some periods moves the arm late, and not roughly.
+//! The box wants an answer in every millisecond and stops an arm after 20 that did not come. A
+//! thread of its own gives them through [`franka-rs`](franka), which keeps libfranka's limits; it
+//! follows the set-points of the bridge, so a bridge that is late for some periods moves the arm
+//! late, and not roughly.
 //!
-//! In a period nothing is allocated here, nor by `franka-rs` on its thread of the millisecond. The
-//! hand is not among the joints: its protocol takes no set-points, but motions with an end.
+//! In a period nothing is allocated here, nor by `franka-rs` in its millisecond. The hand is not
+//! among the joints: its protocol takes no set-points, but motions with an end.
 
-mod aim;
+mod follower;
+mod motion;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,8 @@ use franka::robot::target_control::RATED_TORQUES;
 use crate::description::ArmDescription;
 use crate::motion::joint::MotionLimits;
 use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
-use aim::{Aim, JOINTS};
-use session::{Ask, Session};
+use follower::JOINTS;
+use session::{Ask, Plant, Session};
 use words::Place;
 
 /// How long each wait may last.
@@ -44,7 +45,7 @@ impl Default for FrankaTimings {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(3),
-            reading_age: Duration::from_millis(100),
+            reading_age: Duration::from_millis(200),
             begin: Duration::from_secs(3),
             settle: Duration::from_secs(6),
         }
@@ -54,21 +55,18 @@ impl Default for FrankaTimings {
 /// A Franka's motors. One tick is a microradian.
 pub struct FrankaMotors {
     joints: Vec<String>,
-    place: Place,
+    plant: Plant,
     model: String,
-    limits: [MotionLimits; JOINTS],
-    period_secs: f64,
     /// How long each wait may last.
     pub timings: FrankaTimings,
     session: Option<Session>,
-    aim: Option<Aim>,
     torque: bool,
 }
 
 impl std::fmt::Debug for FrankaMotors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FrankaMotors")
-            .field("place", &self.place)
+            .field("place", &self.plant.place)
             .field("torque", &self.torque)
             .finish_non_exhaustive()
     }
@@ -123,19 +121,16 @@ impl FrankaMotors {
         }
         Ok(Self {
             joints,
-            place,
+            plant: Plant { place, limits, period_secs: arm.period_secs() },
             model,
-            limits,
-            period_secs: arm.period_secs(),
             timings: FrankaTimings::default(),
             session: None,
-            aim: None,
             torque: false,
         })
     }
 
     fn session(&self) -> Result<&Session, MotorsError> {
-        self.session.as_ref().ok_or_else(|| self.place.hung_up())
+        self.session.as_ref().ok_or_else(|| self.plant.place.hung_up())
     }
 
     /// After most errors there is no torque any more.
@@ -155,24 +150,22 @@ impl Motors for FrankaMotors {
     fn identify(&mut self) -> Result<Vec<Identity>, MotorsError> {
         self.torque = false;
         if self.session.as_mut().is_some_and(|session| !session.close()) {
-            return Err(self.place.silent(self.timings.settle)); // the box takes one client alone
+            return Err(self.plant.place.silent(self.timings.settle)); // the box takes one client alone
         }
         let timings = self.timings;
-        let session =
-            self.session.insert(Session::open(self.place.clone(), self.limits, timings.settle)?);
+        let opened = Session::open(self.plant.clone(), timings.settle)?;
+        let session = self.session.insert(opened);
         let hello = session.greet(timings.connect)?;
         let found = model(hello.version);
         if found != self.model {
             return Err(MotorsError::Identity {
                 joint: self.joints.first().cloned().unwrap_or_default(),
-                id: self.place.joints.first().map(|(_, id)| *id).unwrap_or_default(),
+                id: self.plant.place.joints.first().map(|(_, id)| *id).unwrap_or_default(),
                 field: "model",
                 expected: self.model.clone(),
                 found: found.into(),
             });
         }
-        let range = self.limits.map(|limits| (limits.min, limits.max));
-        self.aim = Some(Aim::new(hello.limits, range, self.period_secs));
         let kernel = if has_realtime_kernel() { "" } else { ", this kernel is not PREEMPT_RT" };
         let firmware = format!("FCI {}{kernel}", hello.interface);
         Ok(vec![Identity { model: self.model.clone(), firmware }; JOINTS])
@@ -184,7 +177,7 @@ impl Motors for FrankaMotors {
         for i in 0..JOINTS {
             let (position, velocity) = (reading.position_rad[i], reading.velocity_rad_s[i]);
             let (Some(position), Some(velocity)) = (ticks(position), ticks(velocity)) else {
-                return Err(self.place.damaged(format!(
+                return Err(self.plant.place.damaged(format!(
                     "expected an angle and a velocity of joint {}, found {position} and {velocity}",
                     i + 1
                 )));
@@ -210,7 +203,7 @@ impl Motors for FrankaMotors {
             return refused(format!("expected {JOINTS} goals, found {}", goals.len()));
         };
         let set_point = goals.map(|goal| f64::from(goal) * 1e-6);
-        for ((angle, limits), joint) in set_point.iter().zip(&self.limits).zip(&self.joints) {
+        for ((angle, limits), joint) in set_point.iter().zip(&self.plant.limits).zip(&self.joints) {
             if !(limits.min..=limits.max).contains(angle) {
                 return refused(format!(
                     "joint {joint}: expected a goal of {} to {} rad, found {angle}: not sent",
@@ -218,8 +211,7 @@ impl Motors for FrankaMotors {
                 ));
             }
         }
-        let target = self.aim.as_mut().map_or(set_point, |aim| aim.target(set_point));
-        let sent = self.session()?.command(target);
+        let sent = self.session()?.command(set_point);
         self.failing(sent)
     }
 
@@ -229,9 +221,6 @@ impl Motors for FrankaMotors {
         self.torque = false;
         self.session()?.ask(ask, patience)?;
         self.torque = on;
-        if let Some(aim) = &mut self.aim {
-            aim.restart();
-        }
         Ok(())
     }
 

@@ -1,9 +1,8 @@
 //! One connection to a control box, on a thread of its own.
 //!
 //! Most calls of `franka-rs` wait, and some have no end while the box says nothing. They are made
-//! on this thread, and whoever asks it for something waits no longer than it wants to. While the
-//! arm moves, `franka-rs` has a third thread, which answers the box once in a millisecond; it
-//! would hold the last target for ever, so this one stops it when set-points stay away.
+//! on this thread, and whoever asks it for something waits no longer than it wants to. It reads
+//! what the box says in each millisecond, and in a motion it answers.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,23 +10,26 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use franka::{
-    Backend, FciVersion, FrankaError, JointTargetControl, JointTargetControlOptions, OtgLimits,
-    RealtimeConfig, Robot, RobotMode, RobotOptions, RobotState, Settle,
+    ControllerMode, FciVersion, FrankaError, MAX_CUTOFF_FREQUENCY, RealtimeConfig, Robot,
+    RobotMode, RobotOptions, RobotState,
 };
 
-use super::aim::{JOINTS, generator};
+use super::follower::{Follower, JOINTS, SetPoint, limits};
+use super::motion::Motion;
 use super::words::{Place, obstacle};
 use crate::motion::joint::MotionLimits;
 use crate::motors::MotorsError;
 
-/// Silence of whoever moves the arm after which its motion is stopped.
-pub(super) const PATIENCE: Duration = Duration::from_millis(100);
-/// How often that is looked at.
+/// How often a thread that is to end is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-/// A motion ends when it has been at its target for so long.
-const SETTLE: Settle = Settle { tolerance: 1e-3, cycles: 50 };
-/// How far from its start a motion may lead, in radians: our own limits are narrower.
-const FAR: f64 = 10.0;
+
+/// The arm behind the box, as the description has it.
+#[derive(Debug, Clone)]
+pub(super) struct Plant {
+    pub place: Place,
+    pub limits: [MotionLimits; JOINTS],
+    pub period_secs: f64,
+}
 
 /// What the box says in each millisecond.
 #[derive(Debug, Clone, Copy)]
@@ -62,44 +64,34 @@ pub(super) struct Hello {
     pub version: FciVersion,
     /// The same as the box says it.
     pub interface: u16,
-    /// What moves may do between two set-points.
-    pub limits: [OtgLimits; JOINTS],
 }
 
 /// What the thread is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// Begins to hold the arm where it is, to be moved by targets.
+    /// Begins a motion: holds the arm where it is, until set-points lead it elsewhere.
     Begin,
-    /// Brings it to rest at the last target and lets the box hold it.
+    /// Ends it, at rest; the box then holds the arm.
     End,
     /// Clears an error whose cause is gone.
     Recover,
 }
 
-type Answer<T> = SyncSender<Result<T, MotorsError>>;
-
-struct Moving {
-    control: JointTargetControl,
-    commanded: Instant,
-}
+pub(super) type Answer<T> = SyncSender<Result<T, MotorsError>>;
+pub(super) type Asked = Receiver<(Ask, Answer<()>)>;
 
 /// What the threads share. Each lock is held for as long as it takes to copy what is in it.
-struct Shared {
-    place: Place,
+pub(super) struct Shared {
+    plant: Plant,
     reading: Mutex<Option<Reading>>,
-    moving: Mutex<Option<Moving>>,
-    /// Why the motion, or the connection, ended.
+    /// The latest of a motion, and when it came.
+    set_point: Mutex<Option<(SetPoint, Instant)>>,
+    /// Why a motion, or the connection, ended by itself.
     trouble: Mutex<Option<MotorsError>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether a motion is to be stopped, since nobody sent a target for so long.
-pub(super) fn is_abandoned(silence: Duration) -> bool {
-    silence > PATIENCE
 }
 
 /// A connection, or an attempt at one. Dropping it brings the arm to rest first.
@@ -117,24 +109,19 @@ impl Session {
     /// # Errors
     ///
     /// When there can be no further thread.
-    pub(super) fn open(
-        place: Place,
-        joints: [MotionLimits; JOINTS],
-        settle: Duration,
-    ) -> Result<Self, MotorsError> {
+    pub(super) fn open(plant: Plant, settle: Duration) -> Result<Self, MotorsError> {
         let (greet, greeting) = sync_channel(1);
         let (asks, asked) = sync_channel(1);
-        let port = place.host.clone();
+        let port = plant.place.host.clone();
         let shared = Arc::new(Shared {
-            place,
+            plant,
             reading: Mutex::new(None),
-            moving: Mutex::new(None),
+            set_point: Mutex::new(None),
             trouble: Mutex::new(None),
         });
         let ours = shared.clone();
-        let spawned = thread::Builder::new()
-            .name("franka".into())
-            .spawn(move || ours.serve(&joints, &greet, &asked));
+        let named = thread::Builder::new().name("franka".into());
+        let spawned = named.spawn(move || ours.serve(&greet, &asked));
         let thread = spawned.map_err(|source| {
             let detail = "no thread for it: close other programs".into();
             MotorsError::Port { port, detail, source }
@@ -150,8 +137,8 @@ impl Session {
     pub(super) fn greet(&self, patience: Duration) -> Result<Hello, MotorsError> {
         match self.greeting.recv_timeout(patience) {
             Ok(greeting) => greeting,
-            Err(RecvTimeoutError::Timeout) => Err(self.shared.place.silent(patience)),
-            Err(RecvTimeoutError::Disconnected) => Err(self.shared.place.hung_up()),
+            Err(RecvTimeoutError::Timeout) => Err(self.shared.plant.place.silent(patience)),
+            Err(RecvTimeoutError::Disconnected) => Err(self.shared.plant.place.hung_up()),
         }
     }
 
@@ -164,30 +151,24 @@ impl Session {
         self.check()?;
         let reading = *lock(&self.shared.reading);
         let age = reading.map_or(patience, |reading| reading.at.elapsed());
-        reading.filter(|_| age <= patience).ok_or_else(|| self.shared.place.silent(age))
+        reading.filter(|_| age <= patience).ok_or_else(|| self.shared.plant.place.silent(age))
     }
 
-    /// Sends the arm to a target.
+    /// Where the arm is to be at the end of the period that begins now.
     ///
     /// # Errors
     ///
-    /// When it does not move, or cannot go there.
-    pub(super) fn command(&self, target_rad: [f64; JOINTS]) -> Result<(), MotorsError> {
+    /// Once, why a motion or the connection ended.
+    pub(super) fn command(&self, position_rad: [f64; JOINTS]) -> Result<(), MotorsError> {
         self.check()?;
-        match lock(&self.shared.moving).as_mut() {
-            Some(moving) => {
-                moving.commanded = Instant::now();
-                match moving.control.set_joints(target_rad) {
-                    Ok(()) => Ok(()),
-                    // Our thread finds out why it ended, and the next reading says so.
-                    Err(FrankaError::InvalidOperation(_)) => Ok(()),
-                    Err(error) => Err(self.shared.place.explain(&error, None)),
-                }
-            }
-            None => Err(MotorsError::Refused {
-                detail: "its motion ended: reset the fault and switch torque on again".into(),
-            }),
-        }
+        let Plant { limits, period_secs, .. } = &self.shared.plant;
+        let mut latest = lock(&self.shared.set_point);
+        let before = match *latest {
+            Some((before, _)) => before,
+            None => SetPoint { position_rad, ..SetPoint::default() },
+        };
+        *latest = Some((before.next(position_rad, limits, *period_secs), Instant::now()));
+        Ok(())
     }
 
     /// Asks for something, and waits for it.
@@ -200,14 +181,14 @@ impl Session {
         let asks = self.asks.as_ref();
         if asks.is_none_or(|asks| asks.try_send((ask, answer)).is_err()) {
             self.check()?;
-            return Err(self.shared.place.silent(Duration::ZERO)); // it still waits for the box
+            return Err(self.shared.plant.place.silent(Duration::ZERO)); // it still waits for the box
         }
         match answered.recv_timeout(patience) {
             Ok(done) => done,
-            Err(RecvTimeoutError::Timeout) => Err(self.shared.place.silent(patience)),
+            Err(RecvTimeoutError::Timeout) => Err(self.shared.plant.place.silent(patience)),
             Err(RecvTimeoutError::Disconnected) => {
                 self.check()?;
-                Err(self.shared.place.hung_up())
+                Err(self.shared.plant.place.hung_up())
             }
         }
     }
@@ -225,7 +206,7 @@ impl Session {
     fn check(&self) -> Result<(), MotorsError> {
         match lock(&self.shared.trouble).take() {
             Some(trouble) => Err(trouble),
-            None if self.thread.is_finished() => Err(self.shared.place.hung_up()),
+            None if self.thread.is_finished() => Err(self.shared.plant.place.hung_up()),
             None => Ok(()),
         }
     }
@@ -239,29 +220,21 @@ impl Drop for Session {
 
 impl Shared {
     /// The thread: connects, and does what it is asked for until nobody can ask any more.
-    fn serve(
-        self: Arc<Self>,
-        joints: &[MotionLimits; JOINTS],
-        greet: &Answer<Hello>,
-        asked: &Receiver<(Ask, Answer<()>)>,
-    ) {
+    fn serve(&self, greet: &Answer<Hello>, asked: &Asked) {
+        let place = &self.plant.place;
         // Its own demands on priority and kernel are for a real arm; what there is of both is said
-        // where the arm is identified.
+        // where the arm is identified. It takes the highest priority that it gets.
         let options = RobotOptions::new(RealtimeConfig::Ignore);
-        let robot = match Robot::with_options(&self.place.host, options) {
-            Ok(robot) => Arc::new(robot),
+        let connected = Robot::with_options(&place.host, options);
+        let robot = match connected.and_then(|robot| self.rest(&robot, || true).map(|()| robot)) {
+            Ok(robot) => robot,
             Err(error) => {
-                let _ = greet.try_send(Err(self.place.unreachable(&error)));
+                let _ = greet.try_send(Err(place.unreachable(&error)));
                 return;
             }
         };
-        let version = robot.fci_version();
-        let limits = generator(joints, version);
-        if let Err(error) = self.rest(&robot, || true) {
-            let _ = greet.try_send(Err(self.place.unreachable(&error)));
-            return;
-        }
-        let _ = greet.try_send(Ok(Hello { version, interface: robot.server_version(), limits }));
+        let (version, interface) = (robot.fci_version(), robot.server_version());
+        let _ = greet.try_send(Ok(Hello { version, interface }));
         loop {
             let mut ask = None;
             let heard = self.rest(&robot, || match asked.try_recv() {
@@ -273,19 +246,15 @@ impl Shared {
                 Err(TryRecvError::Empty) => false,
             });
             if let Err(error) = heard {
-                *lock(&self.trouble) = Some(self.place.explain(&error, None));
+                *lock(&self.trouble) = Some(place.explain(&error, None));
                 return;
             }
-            let Some((ask, answer)) = ask else { return };
-            let done = match ask {
-                Ask::Begin => self.begin(&robot, limits),
-                Ask::End => Ok(()),
-                Ask::Recover => self.recover(&robot),
-            };
-            let begun = ask == Ask::Begin && done.is_ok();
-            let _ = answer.try_send(done); // whoever asked may have given up
-            if begun {
-                self.watch(asked);
+            match ask {
+                Some((Ask::Begin, answer)) => self.run(&robot, asked, answer),
+                // Whoever asked may have given up.
+                Some((Ask::Recover, answer)) => drop(answer.try_send(self.recover(&robot))),
+                Some((Ask::End, answer)) => drop(answer.try_send(Ok(()))),
+                None => return,
             }
         }
     }
@@ -298,74 +267,37 @@ impl Shared {
         })
     }
 
-    /// Never waits: in a motion it is called once in a millisecond.
-    fn hear(&self, state: &RobotState) {
+    /// Keeps what the box says. Never waits: in a motion there is a millisecond for everything.
+    pub(super) fn hear(&self, state: &RobotState) {
         if let Ok(mut reading) = self.reading.try_lock() {
             *reading = Some(Reading::of(state));
         }
     }
 
-    fn begin(
-        self: &Arc<Self>,
-        robot: &Arc<Robot>,
-        limits: [OtgLimits; JOINTS],
-    ) -> Result<(), MotorsError> {
+    /// The latest set-point, and when it came. Waits for no more than a copy of it.
+    pub(super) fn set_point(&self) -> Option<(SetPoint, Instant)> {
+        *lock(&self.set_point)
+    }
+
+    /// A whole motion.
+    fn run(&self, robot: &Robot, asked: &Asked, begin: Answer<()>) {
         let mode = (*lock(&self.reading)).map_or(RobotMode::Other, |reading| reading.mode);
         if let Some(obstacle) = obstacle(mode) {
-            return Err(MotorsError::Refused { detail: obstacle.into() });
+            let _ = begin.try_send(Err(MotorsError::Refused { detail: obstacle.into() }));
+            return;
         }
-        let ours = self.clone();
-        let options = JointTargetControlOptions::default()
-            .with_backend(Backend::RobotController)
-            .with_limits(limits)
-            .with_max_deviation(FAR)
-            .with_settle(SETTLE)
-            .with_observer(move |state, _| ours.hear(state));
-        let control = robot.start_joint_target_control(options);
-        let control = control.map_err(|error| self.place.explain(&error, self.collided()))?;
-        *lock(&self.trouble) = None;
-        *lock(&self.moving) = Some(Moving { control, commanded: Instant::now() });
-        Ok(())
-    }
-
-    /// Waits for the end of a motion, or ends it when nobody wants it any more.
-    fn watch(&self, asked: &Receiver<(Ask, Answer<()>)>) {
-        loop {
-            match asked.recv_timeout(LOOK) {
-                Ok((Ask::End, answer)) => {
-                    let _ = answer.try_send(self.end());
-                    return;
-                }
-                Ok((Ask::Begin | Ask::Recover, answer)) => {
-                    let _ = answer.try_send(Ok(())); // it moves: nothing is to be done
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    let _ = self.end(); // nobody is left who could be told
-                    return;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let silence = match &*lock(&self.moving) {
-                Some(moving) if moving.control.is_running() => moving.commanded.elapsed(),
-                _ => Duration::MAX,
-            };
-            if is_abandoned(silence) {
-                let ended = self.end().err().unwrap_or_else(|| MotorsError::Refused {
-                    detail: format!(
-                        "no set-point came for {silence:?}, its motion was stopped: is the machine \
-                         overloaded?"
-                    ),
-                });
-                *lock(&self.trouble) = Some(ended);
-                return;
-            }
-        }
-    }
-
-    /// Ends a motion: at rest at its last target where it still runs, or says why it does not.
-    fn end(&self) -> Result<(), MotorsError> {
-        let Some(Moving { control, .. }) = lock(&self.moving).take() else { return Ok(()) };
-        control.stop().map_err(|error| self.place.explain(&error, self.collided()))
+        (*lock(&self.set_point), *lock(&self.trouble)) = (None, None);
+        let limits = limits(&self.plant.limits, robot.fci_version());
+        let follower = Follower::new(&limits, self.plant.period_secs);
+        let mut motion = Motion::new(self, asked, follower, begin);
+        let ended = robot.control_joint_positions(
+            |state, _| motion.command(state),
+            ControllerMode::JointImpedance,
+            true,
+            MAX_CUTOFF_FREQUENCY,
+        );
+        let ended = ended.map_err(|error| self.plant.place.explain(&error, self.collided()));
+        *lock(&self.trouble) = motion.over(ended);
     }
 
     fn recover(&self, robot: &Robot) -> Result<(), MotorsError> {
@@ -374,7 +306,7 @@ impl Shared {
             return Ok(());
         }
         let recovered = robot.automatic_error_recovery();
-        recovered.map_err(|error| self.place.explain(&error, self.collided()))
+        recovered.map_err(|error| self.plant.place.explain(&error, self.collided()))
     }
 
     fn collided(&self) -> Option<usize> {

@@ -123,10 +123,8 @@ impl Place {
                 _,
             ) => "a safety function is active: acknowledge it in Desk".into(),
             (_, Some(flag)) => {
-                let rate = plain(&exception.message);
-                let rate = rate.split_once("control_command_success_rate: ");
-                let rate = rate.map_or_else(String::new, |(_, rate)| {
-                    format!(" (part of the last commands that came in time: {rate})")
+                let rate = success_rate(&exception.message).map_or_else(String::new, |rate| {
+                    format!(" ({:.0} % of the last answers were in time)", rate * 100.0)
                 });
                 format!("{}{rate}: {}", flags.join(", "), help(flag))
             }
@@ -154,6 +152,12 @@ impl Place {
     fn all(&self) -> String {
         format!("1 and all others behind {}", self.host)
     }
+}
+
+/// The part of the last answers that the box had in time, as libfranka's messages have it.
+fn success_rate(message: &str) -> Option<f64> {
+    let (_, rest) = message.split_once("control_command_success_rate: ")?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// What helps where a command was refused.
