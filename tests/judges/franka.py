@@ -177,9 +177,10 @@ class Bridge:
         """Torque on, whatever was before."""
 
         def on() -> bool:
-            if self.state() in ("Fault", "Estop"):
+            state = self.state()
+            if state in ("Fault", "Estop"):
                 self.ask("reset")
-            return self.ask("torque", "on").returncode == 0 and self.state() == "Ready"
+            return state in ("Ready", "Armed") or self.ask("torque", "on").returncode == 0
 
         soon("torque is on", on, 60)
 
@@ -256,9 +257,15 @@ def judge_estop(bridge: Bridge, arm: Simulator) -> None:
     passed("reset and torque lead out of it")
 
 
-def judge_hostile(bridge: Bridge, arm: Simulator, secs: float = 8.0) -> None:
+def judge_hostile(bridge: Bridge, arm: Simulator, secs: float = 10.0) -> None:
+    bridge.do("goto", "joint2=-0.3", "joint4=-1.8", "joint6=1.8", "--speed", "0.3")
     began, rng = time.monotonic(), random.Random(7)
     bounds = [joint["bounds_rad"] for joint in bridge.status()["joints"]]
+    limits = bounds.copy()
+    # The arm stops itself before its links touch, which the bridge knows nothing of: only the first and the last joint
+    # may turn as far as they go.
+    for joint, middle in {1: -0.3, 2: 0.0, 3: -1.8, 4: 0.0, 5: 1.8}.items():
+        bounds[joint] = [middle - 0.4, middle + 0.4]
     with zmq.Context() as context, context.socket(zmq.REQ) as desk:
         desk.setsockopt(zmq.LINGER, 0)
         desk.setsockopt(zmq.RCVTIMEO, 10_000)
@@ -271,16 +278,16 @@ def judge_hostile(bridge: Bridge, arm: Simulator, secs: float = 8.0) -> None:
         lease = say({"verb": "take", "holder": "a hostile policy"})["lease"]
         taken, refused = 0, Counter()
         while time.monotonic() - began < secs:
-            kind = rng.randrange(6)
-            far = [rng.choice(bound) for bound in bounds]
-            points = {
-                0: [far],  # to one corner of what is allowed, at once
-                1: [[rng.uniform(*bound) for bound in bounds] for _ in range(5)],
-                2: [far, [low + high - angle for (low, high), angle in zip(bounds, far, strict=True)]] * 4,  # to and fro
-                3: [[rng.choice([math.nan, math.inf, -math.inf])] * 7],
-                4: [[1e30] * 7],
-                5: [far[:6]],
-            }[kind]
+            corner = [rng.choice(bound) for bound in bounds]
+            other = [low + high - angle for (low, high), angle in zip(bounds, corner, strict=True)]
+            points = rng.choice([
+                [corner] * 20,  # to one corner of what is allowed, at once
+                [corner, other] * 10,  # to and fro
+                [[rng.uniform(*bound) for bound in bounds] for _ in range(20)],
+                [[1e30, *corner[1:6], -1e300]] * 20,
+                [[rng.choice([math.nan, math.inf, -math.inf])] * 7] * 20,
+                [corner[:6]] * 20,
+            ])
             said = say({"verb": "go", "lease": lease, "period_secs": 0.05, "waypoints_rad": points, "last": False})
             taken += said["ok"]
             if not said["ok"]:
@@ -292,7 +299,7 @@ def judge_hostile(bridge: Bridge, arm: Simulator, secs: float = 8.0) -> None:
     arm.rest()
     assert not arm.aborts, arm.aborts
     hurried = [state for state in arm.states if state["at"] > began]
-    for i, (low, high) in enumerate(bounds):
+    for i, (low, high) in enumerate(limits):
         least, most = min(s["q"][i] for s in hurried), max(s["q"][i] for s in hurried)
         assert low - 0.02 < least and most < high + 0.02, f"{JOINTS[i]} went from {least} to {most}"
     speed = max(max(map(abs, state["dq"])) for state in hurried)
