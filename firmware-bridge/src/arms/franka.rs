@@ -82,6 +82,11 @@ fn ticks(angle: f64) -> Option<i32> {
     (ticks.is_finite() && ticks.abs() < f64::from(i32::MAX)).then_some(ticks as i32)
 }
 
+fn all_ticks(angles: [f64; JOINTS]) -> Option<[i32; JOINTS]> {
+    let ticks = angles.map(ticks);
+    ticks.iter().all(Option::is_some).then(|| ticks.map(Option::unwrap_or_default))
+}
+
 /// The model of an arm that speaks this version.
 fn model(version: FciVersion) -> &'static str {
     match version {
@@ -174,22 +179,17 @@ impl Motors for FrankaMotors {
     fn sense(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError> {
         let reading = self.session()?.reading(self.timings.reading_age);
         let reading = self.failing(reading)?;
-        for i in 0..JOINTS {
-            let (position, velocity) = (reading.position_rad[i], reading.velocity_rad_s[i]);
-            let (Some(position), Some(velocity)) = (ticks(position), ticks(velocity)) else {
-                return Err(self.plant.place.damaged(format!(
-                    "expected an angle and a velocity of joint {}, found {position} and {velocity}",
-                    i + 1
-                )));
-            };
-            let load = reading.torque_nm[i] / RATED_TORQUES[i] * 1000.0;
-            if let (Some(to_position), Some(to_velocity), Some(to_load)) = (
-                sensed.position.get_mut(i),
-                sensed.velocity.get_mut(i),
-                sensed.load_permille.get_mut(i),
-            ) {
-                (*to_position, *to_velocity, *to_load) = (position, velocity, load as i16);
-            }
+        let [position, velocity] = [reading.position_rad, reading.velocity_rad_s].map(all_ticks);
+        let (Some(position), Some(velocity)) = (position, velocity) else {
+            let found = (reading.position_rad, reading.velocity_rad_s);
+            let detail = format!("expected angles and velocities, found {found:?}");
+            return Err(self.plant.place.damaged(detail));
+        };
+        sensed.position.iter_mut().zip(position).for_each(|(to, from)| *to = from);
+        sensed.velocity.iter_mut().zip(velocity).for_each(|(to, from)| *to = from);
+        let loads = reading.torque_nm.iter().zip(RATED_TORQUES);
+        for (to, (torque, rated)) in sensed.load_permille.iter_mut().zip(loads) {
+            *to = (torque / rated * 1000.0) as i16;
         }
         Ok(())
     }

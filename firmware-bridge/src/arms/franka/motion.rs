@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use franka::{JointPositions, RobotState};
 
-use super::follower::{Echo, Follower};
+use super::follower::{Echo, Follower, SetPoint};
 use super::session::{Answer, Ask, Asked, Shared};
 use crate::motors::MotorsError;
 
@@ -24,6 +24,7 @@ pub(super) struct Motion<'a> {
     shared: &'a Shared,
     asked: &'a Asked,
     follower: Follower,
+    set_point: Option<(SetPoint, Instant)>,
     /// Whoever waits for it to begin.
     begin: Option<Answer<()>>,
     began: Option<Instant>,
@@ -47,6 +48,7 @@ impl<'a> Motion<'a> {
             shared,
             asked,
             follower,
+            set_point: None,
             begin: Some(begin),
             began: None,
             end: None,
@@ -77,12 +79,13 @@ impl<'a> Motion<'a> {
                 acceleration: state.ddq_d,
             });
         }
-        let set_point = self.shared.set_point();
-        let silence = set_point.map_or(now - began, |(_, at)| now.saturating_duration_since(at));
+        self.shared.take_latest(&mut self.set_point);
+        let silence =
+            self.set_point.map_or(now - began, |(_, at)| now.saturating_duration_since(at));
         if !self.ending && is_abandoned(silence) {
             (self.ending, self.abandoned) = (true, Some(silence));
         }
-        let command = match set_point {
+        let command = match self.set_point {
             Some((set_point, _)) if !self.ending => self.follower.follow(&set_point, silence),
             _ => self.follower.stop(),
         };

@@ -274,9 +274,11 @@ impl Shared {
         }
     }
 
-    /// The latest set-point, and when it came. Waits for no more than a copy of it.
-    pub(super) fn set_point(&self) -> Option<(SetPoint, Instant)> {
-        *lock(&self.set_point)
+    /// Takes the latest set-point, and when it came, unless it is being written. Never waits.
+    pub(super) fn take_latest(&self, set_point: &mut Option<(SetPoint, Instant)>) {
+        if let Ok(latest) = self.set_point.try_lock() {
+            *set_point = *latest;
+        }
     }
 
     /// A whole motion.
