@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """franka-sim stands for an FR3, keeps the FCI's limits and judges what the real bridge sends it.
 
-    python tests/judges/franka.py BRIDGE [--calm] [--priority]
+    python tests/judges/franka.py BRIDGE
 
 BRIDGE is a `firmware-bridge` that was built with `--features franka`. Needs franka-sim, pylibfranka, pyzmq and
 msgpack (requirements-franka.txt), and FR3_MJCF, the path of an FR3 for MuJoCo: franky-sim's wheel has one in
@@ -9,12 +9,13 @@ msgpack (requirements-franka.txt), and FR3_MJCF, the path of an FR3 for MuJoCo: 
 
 The simulator aborts a motion whose commands break a limit of position, velocity, acceleration or jerk; after 20 periods
 of 1 ms without an answer; and when it measures a joint to be faster than it may be where it is. On a machine that has
-too little time for both sides the last two happen to anybody, since the simulator's arm then falls behind its own
-commands and hurries after them: `--calm` does without these two, and `--priority` gives the simulator a real-time
-priority. Prints one line per check and exits 1 at the first that fails.
+too little time for both sides the last two happen to anybody, since the simulator's arm falls behind its own commands
+and hurries after them. So all of this goes before other work where the system allows it; where it does not, two cores
+without any are needed. Prints one line per check and exits 1 at the first that fails.
 """
 
 import argparse
+import atexit
 import contextlib
 import json
 import math
@@ -42,7 +43,7 @@ PORT = 1337  # libfranka knows no other
 MOVES = 2  # the mode in which a motion runs
 
 
-def simulate(port: int, calm: bool) -> None:
+def simulate() -> None:
     """The simulator's process: tells what is true of its arm fifty times a second, and each motion that it aborts."""
     from franka_sim import FrankaSimServer
 
@@ -51,13 +52,7 @@ def simulate(port: int, calm: bool) -> None:
             print(json.dumps({"abort": reason}), flush=True)
             super()._abort_with_error(error_index, reason, motion_id)
 
-        def _run_safety_velocity_check(self, sim_state: Any) -> None:
-            if not calm:
-                super()._run_safety_velocity_check(sim_state)
-
-    server = Server(
-        port=port, enable_gripper=False, enforce_comm_constraints=not calm, enforce_motion_limits=True
-    )
+    server = Server(port=PORT, enable_gripper=False, enforce_comm_constraints=True, enforce_motion_limits=True)
 
     def tell() -> None:
         while True:
@@ -69,6 +64,7 @@ def simulate(port: int, calm: bool) -> None:
                 "at": time.monotonic(),
                 "q": [float(angle) for angle in truth["q"]],
                 "dq": [float(velocity) for velocity in truth["dq"]],
+                "dq_d": [float(velocity) for velocity in state["dq_d"]],  # as it was commanded
                 "mode": int(state["robot_mode"]),
                 "rate": float(state["control_command_success_rate"]),
             }
@@ -89,14 +85,14 @@ def soon(what: str, holds: Callable[[], Any], secs: float = 20.0) -> Any:
 class Simulator:
     """A simulated arm, and all that it said."""
 
-    def __init__(self, port: int, calm: bool, priority: bool) -> None:
-        command = ["chrt", "--rr", "20"] * priority
-        command += [sys.executable, __file__, "--simulate", str(port)] + ["--calm"] * calm
+    def __init__(self) -> None:
+        command = [sys.executable, __file__, "--simulate"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.states: list[dict[str, Any]] = []
         self.aborts: list[str] = []
         threading.Thread(target=self.listen, daemon=True).start()
-        soon("the simulator answers", lambda: len(self.states) > 20 and reachable(port), 120)
+        atexit.register(self.end)
+        soon("the simulator answers", lambda: self.process.poll() is None and len(self.states) > 20 and reachable(), 60)
         self.states = self.states[-5:]  # at first it says zeros
 
     def listen(self) -> None:
@@ -134,8 +130,8 @@ class Simulator:
         self.process.wait()
 
 
-def reachable(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+def reachable() -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", PORT), 1):
         return True
     return False
 
@@ -218,7 +214,7 @@ def judge_moves(bridge: Bridge, arm: Simulator) -> None:
     passed(f"goto: {arm.off(goals) * 1e3:.2f} mrad off; what the bridge measures is {apart * 1e3:.2f} mrad off the truth")
     refused = bridge.ask("goto", "joint4=0.5")
     assert refused.returncode != 0 and "outside" in refused.stderr, refused
-    bridge.do("home", "--speed", "0.4")
+    bridge.do("home", "--speed", "0.15")
     arm.rest()
     home = {joint: 0.0 for joint in JOINTS} | {"joint4": -0.232, "joint6": 0.632}
     assert arm.off(home) < 3e-3, arm.now["q"]
@@ -226,7 +222,7 @@ def judge_moves(bridge: Bridge, arm: Simulator) -> None:
     passed(f"home: {arm.off(home) * 1e3:.2f} mrad off; no limit broken, {steady(arm, began)}")
 
 
-def fast(bridge: Bridge, arm: Simulator, joint: str = "joint1", least: float = 1.2) -> subprocess.Popen[str]:
+def fast(bridge: Bridge, arm: Simulator, joint: str = "joint1", least: float = 1.0) -> subprocess.Popen[str]:
     """The arm on its way at full speed, to whichever end is further."""
     goal = -2.5 if arm.now["q"][JOINTS.index(joint)] > 0 else 2.5
     command = [bridge.binary, "goto", f"{joint}={goal}", "--speed", "1", "--control", bridge.control]
@@ -246,7 +242,7 @@ def judge_estop(bridge: Bridge, arm: Simulator) -> None:
     assert bridge.state() == "Estop"
     assert not arm.aborts, arm.aborts
     way = abs(stood["q"][0] - where)
-    # From 1.5 rad/s within 4 rad/s^2 it takes 0.42 s and 0.32 rad; the rest is for processes to start.
+    # From 1.2 rad/s within 3.3 rad/s^2 it takes 0.41 s and 0.25 rad; the rest is for processes to start.
     assert way < 1.5, f"{way} rad"
     assert bridge.ask("goto", "joint1=0").returncode != 0, "it moves after an emergency stop"
     secs = stood["at"] - told
@@ -302,9 +298,11 @@ def judge_hostile(bridge: Bridge, arm: Simulator, secs: float = 10.0) -> None:
     for i, (low, high) in enumerate(limits):
         least, most = min(s["q"][i] for s in hurried), max(s["q"][i] for s in hurried)
         assert low - 0.02 < least and most < high + 0.02, f"{JOINTS[i]} went from {least} to {most}"
-    speed = max(max(map(abs, state["dq"])) for state in hurried)
-    assert speed > 0.3, "it never moved"
-    passed(f"{taken} hostile plans taken, {refused.total()} refused: inside every limit, up to {speed:.2f} rad/s; {steady(arm, began)}")
+    measured, commanded = (max(max(map(abs, state[name])) for state in hurried) for name in ("dq", "dq_d"))
+    assert commanded > 1.0, "it never moved"
+    assert commanded < 1.25 * 1.5 + 1e-3, f"commanded up to {commanded} rad/s"
+    passed(f"{taken} hostile plans taken, {refused.total()} refused: inside every limit, commanded up to {commanded:.2f} "
+           f"and measured up to {measured:.2f} rad/s; {steady(arm, began)}")
 
 
 def judge_killed_bridge(bridge: Bridge, arm: Simulator) -> None:
@@ -323,11 +321,12 @@ def judge_killed_bridge(bridge: Bridge, arm: Simulator) -> None:
     bridge.start()
     bridge.torque()
     bridge.do("goto", "joint1=0", "--speed", "0.3")
+    arm.rest()
     assert arm.off({"joint1": 0.0}) < 5e-3
     passed("a new bridge takes the arm over")
 
 
-def judge_frozen_bridge(bridge: Bridge, arm: Simulator, calm: bool) -> None:
+def judge_frozen_bridge(bridge: Bridge, arm: Simulator) -> None:
     arm.aborts.clear()
     going = fast(bridge, arm)
     bridge.process.send_signal(signal.SIGSTOP)
@@ -337,9 +336,8 @@ def judge_frozen_bridge(bridge: Bridge, arm: Simulator, calm: bool) -> None:
     soon("a fault", lambda: bridge.state() == "Fault")
     arm.rest()
     trouble = bridge.status()["trouble"]
-    if not calm:
-        assert any("communication" in abort for abort in arm.aborts), arm.aborts
-        assert "communication_constraints_violation" in trouble, trouble
+    assert any("communication" in abort for abort in arm.aborts), arm.aborts
+    assert "communication_constraints_violation" in trouble, trouble
     passed(f"bridge frozen for a second: {trouble}")
     arm.aborts.clear()
     bridge.torque()
@@ -369,25 +367,26 @@ def judge_pylibfranka(arm: Simulator) -> None:
     passed(f"libfranka itself reads the same arm afterwards, {apart * 1e3:.3f} mrad off")
 
 
-def judge_killed_simulator(bridge: Bridge, arm: Simulator, calm: bool, priority: bool) -> Simulator:
+def judge_killed_simulator(bridge: Bridge, arm: Simulator) -> Simulator:
     bridge.torque()
     arm.end()
     soon("a fault", lambda: bridge.state() == "Fault")
     status = bridge.status()
     passed(f"control box gone: {status['cause']}, {status['trouble']}")
-    arm = Simulator(PORT, calm, priority)
+    arm = Simulator()
     time.sleep(1.0)
     assert arm.now["mode"] != MOVES, "it moves without an operator"
     bridge.torque()
     bridge.do("goto", "joint1=0.3", "--speed", "0.3")
+    arm.rest()
     assert arm.off({"joint1": 0.3}) < 5e-3
     passed("it is found again when it is back, and waits for an operator")
     return arm
 
 
 @contextlib.contextmanager
-def rig(binary: str, calm: bool, priority: bool) -> Iterator[tuple[Bridge, Simulator]]:
-    arm = Simulator(PORT, calm, priority)
+def rig(binary: str) -> Iterator[tuple[Bridge, Simulator]]:
+    arm = Simulator()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "bridge.log")
         bridge = None
@@ -409,25 +408,25 @@ def rig(binary: str, calm: bool, priority: bool) -> Iterator[tuple[Bridge, Simul
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("bridge", nargs="?", default="firmware-bridge")
-    parser.add_argument("--calm", action="store_true", help="do not abort for answers that come late")
-    parser.add_argument("--priority", action="store_true", help="a real-time priority for the simulator")
-    parser.add_argument("--simulate", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    parser.add_argument("--simulate", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.simulate:
-        simulate(args.simulate, args.calm)
+        simulate()
         return 0
     assert "FR3_MJCF" in os.environ, "FR3_MJCF is missing: tests/judges/franka.sh sets it"
+    with contextlib.suppress(PermissionError):
+        os.nice(-15)
     try:
-        with rig(args.bridge, args.calm, args.priority) as (bridge, arm):
+        with rig(args.bridge) as (bridge, arm):
             judge_moves(bridge, arm)
             judge_estop(bridge, arm)
             judge_hostile(bridge, arm)
             judge_killed_bridge(bridge, arm)
-            judge_frozen_bridge(bridge, arm, args.calm)
+            judge_frozen_bridge(bridge, arm)
             judge_terminated_bridge(bridge, arm)
             judge_pylibfranka(arm)
             bridge.start()
-            judge_killed_simulator(bridge, arm, args.calm, args.priority).end()
+            judge_killed_simulator(bridge, arm).end()
     except Exception:
         traceback.print_exc()
         return 1

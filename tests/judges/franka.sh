@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# A simulated FR3 judges the bridge: franka.sh [BRIDGE] [--calm] [--priority]. Some three minutes after the build.
+# A simulated FR3 judges the bridge: franka.sh [BRIDGE]. A minute and a half after the build.
 # Without BRIDGE it builds one. The virtual environment, 0.6 GB, is made in target/judges-franka.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 venv=${FRANKA_VENV:-$target/judges-franka}
 bridge=$target/debug/firmware-bridge
-if [[ ${1:-} != "" && ${1:-} != --* ]]; then
+if (($#)); then
     bridge=$1
-    shift
 else
     cargo build --locked --package firmware-bridge --features franka
 fi
@@ -22,4 +21,4 @@ if [ ! -e "$venv/fr3/fr3.xml" ]; then
     (cd "$venv/fr3" && "$venv/bin/python" -m zipfile -e franky_sim-*.whl . && ln -sfn franky_sim/assets/meshes assets &&
         cp franky_sim/assets/fr3.xml .)
 fi
-FR3_MJCF=$venv/fr3/fr3.xml "$venv/bin/python" tests/judges/franka.py "$bridge" "$@"
+FR3_MJCF=$venv/fr3/fr3.xml "$venv/bin/python" tests/judges/franka.py "$bridge"

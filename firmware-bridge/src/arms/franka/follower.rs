@@ -26,8 +26,10 @@ const SAME_RAD: f64 = 5e-6;
 
 /// Part of the arm's own limits that a command may come to.
 const PART: f64 = 0.9;
-/// How much quicker than set-points a command may be, to catch up with them.
-const QUICKER: f64 = 1.1;
+/// How much faster than set-points a command may be, to catch up with them.
+const FASTER: f64 = 1.25;
+/// How much harder it may brake: one that is behind must not run past them.
+const HARDER: f64 = 1.5;
 /// The same for the jerk. Far more would answer each microradian of rounding with a jolt.
 const JERKIER: f64 = 3.0;
 
@@ -38,8 +40,8 @@ pub(super) fn limits(
 ) -> [MotionLimits; JOINTS] {
     let most = JointTargetControlOptions::scaled_limits(version, PART);
     std::array::from_fn(|i| MotionLimits {
-        velocity: (QUICKER * joints[i].velocity).min(most[i].max_velocity),
-        acceleration: (QUICKER * joints[i].acceleration).min(most[i].max_acceleration),
+        velocity: (FASTER * joints[i].velocity).min(most[i].max_velocity),
+        acceleration: (HARDER * joints[i].acceleration).min(most[i].max_acceleration),
         jerk: (JERKIER * joints[i].jerk).min(most[i].max_jerk),
         ..joints[i]
     })
@@ -65,7 +67,7 @@ impl SetPoint {
         let velocity_rad_s = std::array::from_fn(|i| {
             let velocity = (position_rad[i] - self.position_rad[i]) / period_secs;
             // Faster than it may, it did not move: set-points began anew.
-            let may = velocity.abs() <= QUICKER * limits[i].velocity;
+            let may = velocity.abs() <= FASTER * limits[i].velocity;
             if may { velocity } else { 0.0 }
         });
         Self { position_rad, velocity_rad_s, number: self.number + 1 }
