@@ -113,12 +113,7 @@ impl Session {
         let (greet, greeting) = sync_channel(1);
         let (asks, asked) = sync_channel(1);
         let port = plant.place.host.clone();
-        let shared = Arc::new(Shared {
-            plant,
-            reading: Mutex::new(None),
-            set_point: Mutex::new(None),
-            trouble: Mutex::new(None),
-        });
+        let shared = Arc::new(Shared::new(plant));
         let ours = shared.clone();
         let named = thread::Builder::new().name("franka".into());
         let spawned = named.spawn(move || ours.serve(&greet, &asked));
@@ -219,6 +214,16 @@ impl Drop for Session {
 }
 
 impl Shared {
+    /// Nothing heard and nothing wanted.
+    pub(super) fn new(plant: Plant) -> Self {
+        Self {
+            plant,
+            reading: Mutex::new(None),
+            set_point: Mutex::new(None),
+            trouble: Mutex::new(None),
+        }
+    }
+
     /// The thread: connects, and does what it is asked for until nobody can ask any more.
     fn serve(&self, greet: &Answer<Hello>, asked: &Asked) {
         let place = &self.plant.place;

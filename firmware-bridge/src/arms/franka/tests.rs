@@ -3,19 +3,23 @@
 //! `tests/judges/franka.py` drives the real bridge against a simulator of a whole arm.
 
 use std::net::TcpListener;
+use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use franka::rate_limiting::{
     JOINT_POSITION_LIMITS, MAX_JOINT_ACCELERATION, MAX_JOINT_JERK,
     compute_lower_limits_joint_velocity, compute_upper_limits_joint_velocity,
 };
-use franka::{ControlException, ERROR_NAMES, Errors, FrankaError, MoveStatus, RobotMode};
+use franka::{
+    ControlException, ERROR_NAMES, Errors, FrankaError, MoveStatus, RobotMode, RobotState,
+};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::follower::{Echo, Follower, SetPoint};
-use super::motion::{PATIENCE, is_abandoned};
+use super::motion::{Motion, PATIENCE, is_abandoned};
+use super::session::Shared;
 use super::words::{help, obstacle};
 use super::*;
 use crate::arms::{check_built_in, open, scales};
@@ -294,6 +298,45 @@ fn a_motion_is_stopped_when_set_points_stay_away_for_100_ms() {
     assert!(!is_abandoned(PATIENCE));
     assert!(is_abandoned(Duration::from_millis(101)));
     assert!(is_abandoned(Duration::MAX));
+}
+
+/// Answers a box that does what it is told, until the motion is said to be over.
+fn play(motion: &mut Motion<'_>, mut state: RobotState) {
+    for _ in 0..500 {
+        let command = motion.command(&state);
+        assert_eq!(command.q, state.q_d, "nobody wants it to move");
+        state.q_d = command.q;
+        if command.motion_finished {
+            return;
+        }
+    }
+    panic!("it never ends");
+}
+
+#[test]
+fn a_motion_begins_where_the_arm_is_and_ends_when_asked_or_when_nobody_leads_it() {
+    let plant = FrankaMotors::new(&arm(), "robot").unwrap().plant;
+    let state = RobotState { q_d: middle(), ..RobotState::default() };
+    let (shared, (asks, asked)) = (Shared::new(plant), sync_channel(1));
+    let begin = || {
+        let (answer, begun) = sync_channel(1);
+        let follower = Follower::new(&quickest(), arm().period_secs());
+        let mut motion = Motion::new(&shared, &asked, follower, answer);
+        assert_eq!(motion.command(&state).q, middle());
+        assert!(begun.try_recv().unwrap().is_ok());
+        motion
+    };
+    let mut led = begin();
+    let (answer, ended) = sync_channel(1);
+    asks.try_send((Ask::End, answer)).unwrap();
+    play(&mut led, state);
+    assert!(led.over(Ok(())).is_none() && ended.try_recv().unwrap().is_ok());
+
+    let mut left = begin();
+    std::thread::sleep(PATIENCE + Duration::from_millis(10));
+    play(&mut left, state);
+    let trouble = left.over(Ok(())).unwrap().to_string();
+    assert!(trouble.starts_with("the arm refuses: no set-point came for "), "{trouble}");
 }
 
 #[test]
