@@ -64,6 +64,7 @@ const KEPT_INSIDE: &[(&str, &[&str])] = &[
     ("rust_h264", &["engraft-datasets"]),
     ("hdf5-pure", &["engraft-datasets"]),
     ("rapier3d", &["engraft-sim"]),
+    ("franka-rs", &["firmware-bridge"]),
     ("anyhow", &["engraft", "firmware-bridge"]),
 ];
 

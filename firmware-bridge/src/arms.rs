@@ -2,6 +2,8 @@
 
 pub mod dynamixel;
 pub mod feetech;
+#[cfg(feature = "franka")]
+pub mod franka;
 pub mod scan;
 mod sim;
 pub mod simulator;
@@ -130,7 +132,27 @@ pub fn open(
         },
         Protocol::Simulator if calibration.is_some() => return uncalibrated_simulator(),
         Protocol::Simulator => Box::new(simulator::SimulatorMotors::new(arm, port)?),
+        #[cfg(feature = "franka")]
+        Protocol::Franka => Box::new(franka::FrankaMotors::new(arm, port)?),
+        #[cfg(not(feature = "franka"))]
+        Protocol::Franka => return Err(not_built_in(arm)),
     })
+}
+
+/// Whether this build can move such an arm.
+///
+/// # Errors
+///
+/// When it lacks the feature for that, which the error names.
+pub fn check_built_in(arm: &ArmDescription) -> Result<(), OpenError> {
+    if arm.protocol == Protocol::Franka && !cfg!(feature = "franka") {
+        return Err(not_built_in(arm));
+    }
+    Ok(())
+}
+
+fn not_built_in(arm: &ArmDescription) -> OpenError {
+    OpenError::NotBuiltIn { arm: arm.name.clone(), feature: "franka" }
 }
 
 /// The motors of a described arm at `port`, to be calibrated. Nothing is asked of them yet.
@@ -148,7 +170,7 @@ pub fn open_to_calibrate(
             let options = dynamixel::Options::default();
             Box::new(dynamixel::DynamixelMotors::open(arm, Path::new(port), options)?)
         }
-        Protocol::Xarm => {
+        Protocol::Xarm | Protocol::Franka => {
             let detail = format!("an {} is calibrated by its maker, and needs no file", arm.name);
             return Err(MotorsError::Refused { detail: detail.into() }.into());
         }
@@ -171,6 +193,14 @@ pub enum OpenError {
     /// Its port makes no sense.
     #[error(transparent)]
     Motors(#[from] MotorsError),
+    /// The arm needs a feature that this build lacks.
+    #[error("{arm} is not built in: `cargo build --features {feature}` makes a bridge that has it")]
+    NotBuiltIn {
+        /// The arm.
+        arm: String,
+        /// The feature.
+        feature: &'static str,
+    },
     /// The policy speaks a unit that only a calibration explains.
     #[error("joint {joint}: `{unit}` needs a calibration: give --calibration FILE")]
     Uncalibrated {
@@ -225,3 +255,18 @@ pub fn scales(
 const SERVO_TICKS: f64 = 4096.0;
 /// Ticks in a turn where a protocol takes angles.
 const MICRORADIANS_PER_TURN: f64 = std::f64::consts::TAU * 1e6;
+
+#[cfg(all(test, not(feature = "franka")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arm_that_is_not_built_in_names_its_feature() {
+        let arm = ArmDescription::find("fr3").unwrap();
+        let expected =
+            "fr3 is not built in: `cargo build --features franka` makes a bridge that has it";
+        assert_eq!(check_built_in(&arm).unwrap_err().to_string(), expected);
+        assert_eq!(open(&arm, "robot", None).err().unwrap().to_string(), expected);
+        assert!(check_built_in(&ArmDescription::find("xarm7").unwrap()).is_ok());
+    }
+}

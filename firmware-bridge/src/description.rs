@@ -23,15 +23,14 @@ pub enum Protocol {
     Xarm,
     /// A simulator over ZeroMQ, as [`engraft_wire::simulator`] describes it.
     Simulator,
+    /// Franka's control interface over TCP and UDP: FR3 and Panda.
+    Franka,
 }
 
 impl Protocol {
     /// Whether it runs over a serial port, to servos that a calibration knows.
     pub fn is_serial(self) -> bool {
-        match self {
-            Self::Feetech | Self::Dynamixel => true,
-            Self::Xarm | Self::Simulator => false,
-        }
+        matches!(self, Self::Feetech | Self::Dynamixel)
     }
 }
 
@@ -177,6 +176,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("so101", include_str!("../arms/so101.toml")),
     ("koch", include_str!("../arms/koch.toml")),
     ("xarm7", include_str!("../arms/xarm7.toml")),
+    ("fr3", include_str!("../arms/fr3.toml")),
     ("tabletop", include_str!("../arms/tabletop.toml")),
 ];
 
@@ -324,6 +324,7 @@ impl fmt::Display for Protocol {
             Self::Dynamixel => "dynamixel",
             Self::Xarm => "xarm",
             Self::Simulator => "simulator",
+            Self::Franka => "franka",
         })
     }
 }
@@ -343,7 +344,7 @@ mod tests {
     #[test]
     fn an_unknown_arm_is_told_what_there_is() {
         let error = ArmDescription::find("so102").unwrap_err().to_string();
-        assert!(error.contains("so101, koch, xarm7, tabletop"), "{error}");
+        assert!(error.contains("so101, koch, xarm7, fr3, tabletop"), "{error}");
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl From<String> for Damage {
 }
 
 /// What a joint reports to be wrong with it, as its protocol has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Alarm {
     /// The alarm byte of a Feetech servo.
@@ -177,11 +177,14 @@ pub enum Alarm {
     Watchdog,
     /// An xArm's controller error.
     Xarm(Fault),
+    /// What a library says of its arm, in words.
+    Words(Cow<'static, str>),
 }
 
 impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Words(words) => f.write_str(words),
             Self::Feetech(byte) => f.write_str(&feetech::alarms(*byte).unwrap_or_default()),
             Self::Dynamixel(error) => write!(
                 f,

@@ -39,7 +39,7 @@ pub fn scan(protocol: Protocol, path: &Path, baud: u32) -> Result<Vec<u8>, Motor
         let encoded = match protocol {
             Protocol::Feetech => feetech::ping(&mut out, id).is_ok(),
             Protocol::Dynamixel => dynamixel::ping(&mut out, id).is_ok(),
-            Protocol::Xarm | Protocol::Simulator => false,
+            Protocol::Xarm | Protocol::Simulator | Protocol::Franka => false,
         };
         if !encoded {
             continue;
@@ -86,7 +86,7 @@ fn answers(protocol: Protocol, heard: &[u8], id: u8) -> bool {
             }
             seen
         }
-        Protocol::Xarm | Protocol::Simulator => false,
+        Protocol::Xarm | Protocol::Simulator | Protocol::Franka => false,
     }
 }
 

@@ -19,8 +19,8 @@ use crate::units::JointScales;
 /// A real arm, or an emulated one.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ArmArgs {
-    /// The arm's serial port, best by its name under /dev/serial/by-id, HOST for an xArm, or
-    /// tcp://HOST:PORT for a simulator.
+    /// The arm's serial port, best by its name under /dev/serial/by-id, HOST for an xArm or a
+    /// Franka, or tcp://HOST:PORT for a simulator.
     #[arg(long, value_name = "PORT")]
     pub port: Option<String>,
     /// The arm's calibration, as LeRobot writes it.
@@ -83,6 +83,7 @@ impl Bridge {
         config: PilotConfig,
     ) -> anyhow::Result<Self> {
         let arm = ArmDescription::find(name)?;
+        arms::check_built_in(&arm)?;
         let calibration = args.calibration.as_deref().map(Calibration::read).transpose()?;
         let scales = arms::scales(&arm, calibration.as_ref())?;
         let chain = chain(&arm)?;

@@ -17,8 +17,8 @@ use super::cameras::CameraArgs;
 /// Look for arms, and say what to fix.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DoctorArgs {
-    /// The arm that should be there: so101, koch, xarm7, or the path of a description. Without one,
-    /// ports alone are looked at.
+    /// The arm that should be there: so101, koch, xarm7, fr3, or the path of a description. Without
+    /// one, ports alone are looked at.
     #[arg(long, value_name = "ARM")]
     arm: Option<String>,
     #[command(flatten)]
@@ -65,6 +65,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(u8::from(!well)));
     };
     let arm = ArmDescription::find(name)?;
+    arms::check_built_in(&arm)?;
     let port = args.real.port.as_deref().context("--port is missing: say where the arm is")?;
     if args.scan {
         scan_all(&arm, port)?;

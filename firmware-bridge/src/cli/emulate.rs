@@ -64,6 +64,10 @@ pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
             "a simulator stands for an arm by itself: start it, such as `engraft-mujoco`, and give \
              its address to `firmware-bridge run --port`"
         ),
+        Protocol::Franka => bail!(
+            "{} is not emulated here: `pip install franka-sim` has a simulator that stands for it",
+            arm.name
+        ),
     }
 }
 
