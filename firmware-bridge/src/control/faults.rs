@@ -12,6 +12,7 @@ use super::*;
 use crate::codecs::dynamixel::HardwareError;
 use crate::description::ArmDescription;
 use crate::emulate::{Faults, dynamixel, feetech};
+use crate::testing::patiently;
 use rig::{Bench, Goal, HOME, SOON, Servos};
 
 /// Long enough for anything that would happen by itself to happen.
@@ -75,10 +76,12 @@ fn damaged_wire<D: Servos>(mut bench: Bench<D>, both_ways: bool) {
 
 #[test]
 fn fault_16_a_damaged_wire_stops_nothing_and_writes_no_wrong_register() {
-    for both_ways in [false, true] {
-        damaged_wire(Bench::feetech(50), both_ways);
-        damaged_wire(Bench::dynamixel(50), both_ways);
-    }
+    patiently(|| {
+        for both_ways in [false, true] {
+            damaged_wire(Bench::feetech(50), both_ways);
+            damaged_wire(Bench::dynamixel(50), both_ways);
+        }
+    });
 }
 
 fn silent_servo<D: Servos>(mut bench: Bench<D>) {
@@ -107,25 +110,29 @@ fn silent_servo<D: Servos>(mut bench: Bench<D>) {
 
 #[test]
 fn fault_17_a_silent_servo_is_named_and_the_others_are_held() {
-    silent_servo(Bench::feetech(50));
-    silent_servo(Bench::dynamixel(50));
+    patiently(|| {
+        silent_servo(Bench::feetech(50));
+        silent_servo(Bench::dynamixel(50));
+    });
 }
 
 #[test]
 fn fault_17_at_200_hz_five_misses_take_no_longer_than_their_periods() {
-    // A machine that does other things may lose readings by itself: the best of a few.
-    let fastest = (0..6).filter_map(|_| {
-        let mut bench = Bench::feetech(200);
-        bench.torque().then_some(())?;
-        bench.emulator.faults(|faults| faults.silent = vec![3]);
-        let began = bench.controls.now();
-        bench.try_wait(|state| state == State::Fault(Cause::Arm)).then_some(())?;
-        Some(bench.now.saturating_sub(began))
+    patiently(|| {
+        // A machine that does other things may lose readings by itself: the best of a few.
+        let fastest = (0..6).filter_map(|_| {
+            let mut bench = Bench::feetech(200);
+            bench.torque().then_some(())?;
+            bench.emulator.faults(|faults| faults.silent = vec![3]);
+            let began = bench.controls.now();
+            bench.try_wait(|state| state == State::Fault(Cause::Arm)).then_some(())?;
+            Some(bench.now.saturating_sub(began))
+        });
+        let fastest = fastest.min().expect("one of six gets torque");
+        println!("fault 17, so101: a fault {:.1} ms after, at 200 Hz", millis(fastest));
+        // Five misses and the period in which it fell silent, and as long again for this machine.
+        assert!(fastest <= Duration::from_millis(60), "{fastest:?}");
     });
-    let fastest = fastest.min().expect("one of six gets torque");
-    println!("fault 17, so101: a fault {:.1} ms after, at 200 Hz", millis(fastest));
-    // Five misses and the period in which it fell silent, and as long again for this machine.
-    assert!(fastest <= Duration::from_millis(60), "{fastest:?}");
 }
 
 fn pulled_cable<D: Servos>(mut bench: Bench<D>) {
@@ -167,8 +174,10 @@ fn pulled_cable<D: Servos>(mut bench: Bench<D>) {
 
 #[test]
 fn fault_18_a_cable_pulled_is_a_fault_and_torque_waits_for_an_operator() {
-    pulled_cable(Bench::feetech(50));
-    pulled_cable(Bench::dynamixel(50));
+    patiently(|| {
+        pulled_cable(Bench::feetech(50));
+        pulled_cable(Bench::dynamixel(50));
+    });
 }
 
 /// Readings of another joint among all that reached the pilot since `bench.records` was emptied.
@@ -223,16 +232,18 @@ fn lying_bus<D: Servos>(mut bench: Bench<D>, answer_of_before: &[u8]) {
 
 #[test]
 fn fault_19_late_stale_and_foreign_answers_are_no_readings_of_another_joint() {
-    use crate::codecs::{dynamixel, feetech};
-    let mut old = Vec::new();
-    for id in 1..=6 {
-        feetech::status(&mut old, id, 0, &[0, 4, 0, 0]).unwrap(); // another question's
-    }
-    lying_bus(Bench::feetech_at(50, true), &old);
-    let mut old = Vec::new();
-    dynamixel::status(&mut old, 2, 0, &[0; 4]).unwrap();
-    old.extend_from_slice(&[0xFF, 0xFF, 0xFD]);
-    lying_bus(Bench::dynamixel_at(50, true), &old);
+    patiently(|| {
+        use crate::codecs::{dynamixel, feetech};
+        let mut old = Vec::new();
+        for id in 1..=6 {
+            feetech::status(&mut old, id, 0, &[0, 4, 0, 0]).unwrap(); // another question's
+        }
+        lying_bus(Bench::feetech_at(50, true), &old);
+        let mut old = Vec::new();
+        dynamixel::status(&mut old, 2, 0, &[0; 4]).unwrap();
+        old.extend_from_slice(&[0xFF, 0xFF, 0xFD]);
+        lying_bus(Bench::dynamixel_at(50, true), &old);
+    });
 }
 
 /// A joint that reports something: the arm holds, and whoever resets it is told until the cause is
@@ -276,29 +287,31 @@ fn alarm<D: Servos>(
 
 #[test]
 fn fault_20_overload_heat_and_voltage_hold_the_arm_and_say_why() {
-    let servo = |bus: &mut feetech::Bus, change: fn(&mut feetech::Servo)| {
-        if let Some(servo) = bus.servo(4) {
-            change(servo);
+    patiently(|| {
+        let servo = |bus: &mut feetech::Bus, change: fn(&mut feetech::Servo)| {
+            if let Some(servo) = bus.servo(4) {
+                change(servo);
+            }
+        };
+        let overload = |bus: &mut feetech::Bus| servo(bus, |servo| servo.alarms = 1 << 5);
+        let relief = |bus: &mut feetech::Bus| servo(bus, |servo| servo.alarms = 0);
+        alarm(Bench::feetech(50), "overload", overload, relief);
+        let heat = |bus: &mut feetech::Bus| servo(bus, |servo| servo.temperature_c = 80);
+        let cool = |bus: &mut feetech::Bus| servo(bus, |servo| servo.temperature_c = 30);
+        alarm(Bench::feetech(50), "temperature", heat, cool);
+        let low = |bus: &mut feetech::Bus| servo(bus, |servo| servo.voltage_decivolt = 30);
+        let full = |bus: &mut feetech::Bus| servo(bus, |servo| servo.voltage_decivolt = 74);
+        alarm(Bench::feetech(50), "voltage", low, full);
+        // A Dynamixel keeps an error until it is rebooted, which is for a person to do.
+        for (bits, words) in [
+            (HardwareError::OVERLOAD, "overload"),
+            (HardwareError::OVERHEATING, "overheating"),
+            (HardwareError::VOLTAGE, "input voltage"),
+        ] {
+            let raise = |bus: &mut dynamixel::Bus| bus.hardware_error(4, bits);
+            alarm(Bench::dynamixel(50), words, raise, |bus| bus.restart(4));
         }
-    };
-    let overload = |bus: &mut feetech::Bus| servo(bus, |servo| servo.alarms = 1 << 5);
-    let relief = |bus: &mut feetech::Bus| servo(bus, |servo| servo.alarms = 0);
-    alarm(Bench::feetech(50), "overload", overload, relief);
-    let heat = |bus: &mut feetech::Bus| servo(bus, |servo| servo.temperature_c = 80);
-    let cool = |bus: &mut feetech::Bus| servo(bus, |servo| servo.temperature_c = 30);
-    alarm(Bench::feetech(50), "temperature", heat, cool);
-    let low = |bus: &mut feetech::Bus| servo(bus, |servo| servo.voltage_decivolt = 30);
-    let full = |bus: &mut feetech::Bus| servo(bus, |servo| servo.voltage_decivolt = 74);
-    alarm(Bench::feetech(50), "voltage", low, full);
-    // A Dynamixel keeps an error until it is rebooted, which is for a person to do.
-    for (bits, words) in [
-        (HardwareError::OVERLOAD, "overload"),
-        (HardwareError::OVERHEATING, "overheating"),
-        (HardwareError::VOLTAGE, "input voltage"),
-    ] {
-        let raise = |bus: &mut dynamixel::Bus| bus.hardware_error(4, bits);
-        alarm(Bench::dynamixel(50), words, raise, |bus| bus.restart(4));
-    }
+    });
 }
 
 fn brown_out<D: Servos>(mut bench: Bench<D>) {
@@ -322,8 +335,10 @@ fn brown_out<D: Servos>(mut bench: Bench<D>) {
 
 #[test]
 fn fault_22_a_servo_that_restarts_by_itself_is_a_fault_and_gets_no_goals() {
-    brown_out(Bench::feetech(50));
-    brown_out(Bench::dynamixel(50));
+    patiently(|| {
+        brown_out(Bench::feetech(50));
+        brown_out(Bench::dynamixel(50));
+    });
 }
 
 #[test]
