@@ -162,6 +162,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("so101", include_str!("../arms/so101.toml")),
     ("koch", include_str!("../arms/koch.toml")),
     ("xarm7", include_str!("../arms/xarm7.toml")),
+    ("xarm7-gripper", include_str!("../arms/xarm7-gripper.toml")),
     ("tabletop", include_str!("../arms/tabletop.toml")),
 ];
 
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn an_unknown_arm_is_told_what_there_is() {
         let error = ArmDescription::find("so102").unwrap_err().to_string();
-        assert!(error.contains("so101, koch, xarm7, tabletop"), "{error}");
+        assert!(error.contains("so101, koch, xarm7, xarm7-gripper, tabletop"), "{error}");
     }
 
     #[test]

@@ -88,6 +88,11 @@ fn requests_are_the_bytes_of_the_vendors_sdk() {
         (gripper::enable(true), "01020002000b7c0908100100000102 0001"),
         (gripper::go(-10), "01020002000d7c0908100700000204fffffff6"),
         (gripper::POSITION, "0102000200087c09080307020002"),
+        (gripper::mode(0), "01020002000b7c0908100101000102 0000"),
+        (gripper::speed(5000), "01020002000b7c0908100303000102 1388"),
+        (gripper::clear_error(), "01020002000b7c0908100109000102 0001"),
+        (gripper::ERROR, "0102000200087c090803000f0001"),
+        (gripper::VERSION[1], "0102000200087c09080308020001"),
         (
             servo(ANGLES),
             "0102000200291dcdcccc3dcdcc4cbe9a99993e0000c03f0000000000000000\

@@ -234,7 +234,7 @@ fn the_gripper_answers_as_a_modbus_device() {
     bench.wait(250);
     assert_eq!(bench.ask(gripper::POSITION).1, [9, 8, 3, 4, 0, 0, 2, 88]);
     bench.wait(1000);
-    assert_eq!(bench.cabinet.gripper_pulses(), 350);
+    assert_eq!(bench.cabinet.gripper().pulses(), 350);
     bench.ask(gripper::go(900));
     assert_eq!(bench.ask(gripper::ERROR).1, [9, 8, 3, 2, 0, 14]);
 }
