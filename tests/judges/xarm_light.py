@@ -134,6 +134,7 @@ def random_command(rng: random.Random) -> tuple[str, list[Any], dict[str, Any]]:
         lambda: ("vc_set_linev", [pose(), switch()], secs()),
         lambda: ("tgpio_addr_r16", [rng.randrange(65536)], {"bid": rng.choice([9, 11])}),
         lambda: ("gripper_modbus_set_posspd", [rng.randrange(5001)], {}),
+        lambda: ("gripper_modbus_r16s", [rng.randrange(0x0801, 0x0804), 1], {}),
         *[lambda: ("gripper_modbus_set_pos", [rng.randrange(-10, 851)], {})] * 2,
     ]
     return rng.choice(kinds)()
@@ -265,12 +266,49 @@ def judge_arm(arm: Any, box: Box) -> None:
     arm.clean_error()
     passed("a wall is error 31")
 
+    judge_gripper(arm, box)
+
+
+def judge_gripper(arm: Any, box: Box) -> None:
+    assert arm.get_gripper_version() == (0, "3.4.3")
+    assert arm.set_gripper_position(100, wait=False, wait_motion=False) == 0
+    time.sleep(0.3)
+    assert arm.get_gripper_position() == (0, 850), "it moves before it is switched on"
+    assert arm.set_gripper_position(850, wait=False, wait_motion=False) == 0
     assert arm.set_gripper_mode(0) == 0 and arm.set_gripper_enable(True) == 0
     assert arm.set_gripper_speed(5000) == 0
     assert arm.set_gripper_position(300, wait=False, wait_motion=False) == 0
     soon("the gripper is there", lambda: arm.get_gripper_position() == (0, 300))
     assert arm.get_gripper_err_code() == (0, 0)
-    passed("the gripper goes to 300 pulses")
+    assert arm.set_gripper_speed(200) == 0
+    began = time.monotonic()
+    assert arm.set_gripper_position(700, wait=True, wait_motion=False) == 0
+    assert time.monotonic() - began > 1.5, "400 pulses at 200 a second"
+    assert arm.get_gripper_position() == (0, 700)
+    passed("the gripper goes where it is sent, at the speed that it is given")
+
+    box.tell("object 400")
+    assert arm.set_gripper_speed(5000) == 0
+    assert arm.set_gripper_position(0, wait=True, wait_motion=False) == 0
+    assert arm.get_gripper_position() == (0, 400) and arm.get_gripper_err_code() == (0, 0)
+    assert arm.get_gripper_status() == (0, 2), "something is caught"
+    box.tell("empty")
+    soon("it closes", lambda: arm.get_gripper_position() == (0, 0))
+    passed("the gripper stops at what it catches, which is no error, and closes without it")
+
+    box.tell("fails 11")
+    assert arm.get_gripper_err_code() == (0, 11)
+    assert arm.set_gripper_enable(True) != 0, "it has an error"
+    assert arm.clean_gripper_error() == 0 and arm.get_gripper_err_code() == (0, 0)
+    assert arm.set_gripper_position(200, wait=False, wait_motion=False) == 0
+    time.sleep(0.3)
+    assert arm.get_gripper_position() == (0, 0), "cleared is not switched on"
+    assert arm.set_gripper_enable(True) == 0
+    soon("the gripper is there", lambda: arm.get_gripper_position() == (0, 200))
+    assert arm.set_gripper_position(851, wait=False, wait_motion=False) != 0, "beyond its range"
+    assert arm.get_gripper_err_code() == (0, 14)
+    assert arm.clean_gripper_error() == 0 and arm.set_gripper_enable(True) == 0
+    passed("the gripper's errors are told and cleared, and it is switched on again")
 
 
 def main() -> None:

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{NONE, Order, STILL, Shared, Task, alarm};
+use super::{NONE, Order, Shared, Task, alarm};
 use crate::arms::xarm::link::ControlLink;
 use crate::codecs::xarm::{Access, Reply, ReplyError, Request, gripper};
 use crate::description::JointDescription;
@@ -129,16 +130,17 @@ impl Hand {
             return Ok(());
         }
         let before = self.find()?;
+        thread::sleep(ROUND);
         let place = self.find()?;
         let moved = place - before;
-        if moved.abs() <= STILL {
+        if moved.abs() <= 1 {
             // It is where it should be, or squeezes something.
             self.shared.goal.store(self.sent, Ordering::Release);
             return Ok(());
         }
         // Where it gets to while this is on its way, and no further than it was sent.
         let (least, most) = (self.sent.min(place), self.sent.max(place));
-        let goal = (place + 2 * moved).clamp(least, most);
+        let goal = (place + moved).clamp(least, most);
         self.shared.goal.store(goal, Ordering::Release);
         self.go(goal)
     }

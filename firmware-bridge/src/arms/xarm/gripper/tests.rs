@@ -1,5 +1,7 @@
 //! The gripper of an emulated xArm, through the motors and through the pilot.
 
+mod piloted;
+
 use std::thread;
 
 use super::*;
