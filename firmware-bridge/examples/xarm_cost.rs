@@ -1,7 +1,7 @@
 //! What one period with an xArm costs the host: `xarm_cost ARM HOST:PORT SECS`.
 //!
-//! Senses and commands it at its set-point rate for so long, its gripper on its way if it has one, and
-//! says how long that took and how late the periods began.
+//! Senses and commands it at its set-point rate for so long, its gripper on its way if it has one,
+//! and says how long that took, how late the periods began, and how many readings failed.
 
 #![allow(clippy::print_stdout)] // What it says is its output.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use firmware_bridge::arms::xarm::{XarmMotors, report_address};
 use firmware_bridge::description::ArmDescription;
-use firmware_bridge::motors::{Motors, Sensed};
+use firmware_bridge::motors::{Motors, MotorsError, Sensed};
 
 fn say(what: &str, mut micros: Vec<f64>) {
     micros.sort_by(f64::total_cmp);
@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     motors.sense(&mut sensed)?;
     let mut goals = sensed.position.clone();
     let period = Duration::from_secs_f64(arm.period_secs());
-    let (mut took, mut late) = (Vec::new(), Vec::new());
+    let (mut took, mut late, mut missed) = (Vec::new(), Vec::new(), 0);
     let (began, mut due) = (Instant::now(), Instant::now());
     while began.elapsed().as_secs_f64() < secs {
         due += period;
@@ -47,12 +47,15 @@ fn main() -> anyhow::Result<()> {
             let swing = began.elapsed().as_secs_f64().sin().mul_add(0.4, 0.43);
             *gripper = (swing * 1e6) as i32;
         }
-        motors.sense(&mut sensed)?;
+        match motors.sense(&mut sensed) {
+            Err(MotorsError::Silent { .. }) => missed += 1,
+            sensed => sensed?,
+        }
         motors.command(&goals)?;
         took.push(start.elapsed().as_secs_f64() * 1e6);
     }
     motors.torque(false)?;
-    println!("{}: {} periods of {period:?}", arm.name, took.len());
+    println!("{}: {} periods of {period:?}, {missed} without a reading", arm.name, took.len());
     say("sensing and commanding", took);
     say("the period began late by", late);
     Ok(())

@@ -257,8 +257,8 @@ impl XarmMotors {
     fn sense_gripper(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError> {
         let Some(gripper) = &mut self.gripper else { return Ok(()) };
         let (position, velocity) = gripper.sense(self.timings.gripper_age)?;
-        let places = sensed.position.iter_mut().zip(&mut sensed.velocity);
-        if let Some((place, speed)) = places.skip(self.axes).next() {
+        let mut places = sensed.position.iter_mut().zip(&mut sensed.velocity);
+        if let Some((place, speed)) = places.nth(self.axes) {
             (*place, *speed) = (position, velocity);
         }
         if self.torque { gripper.fresh_fault() } else { Ok(()) }

@@ -206,12 +206,11 @@ impl Hand {
         request: &Request,
         read: impl Fn(Reply<'_>) -> Result<T, ReplyError>,
     ) -> Result<T, MotorsError> {
-        let link = match &mut self.link {
-            Some(link) => link,
-            None => {
-                self.tried = Some(Instant::now());
-                self.link.insert(ControlLink::connect(self.control, CONNECT)?)
-            }
+        let link = if let Some(link) = &mut self.link {
+            link
+        } else {
+            self.tried = Some(Instant::now());
+            self.link.insert(ControlLink::connect(self.control, CONNECT)?)
         };
         let answer = link.ask(request, ANSWER, |reply| {
             if reply.state.invalid() { Ok(None) } else { read(reply).map(Some) }
@@ -224,6 +223,8 @@ impl Hand {
             }
             Err(error) => {
                 (self.link, self.held) = (None, false);
+                // A goal that found no way must not be followed when there is one again.
+                self.shared.goal.store(self.sent, Ordering::Release);
                 Err(match error {
                     MotorsError::Silent { waited, .. } => {
                         MotorsError::Silent { joint: self.joint.clone(), id: self.id, waited }

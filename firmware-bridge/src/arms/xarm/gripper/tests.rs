@@ -95,14 +95,14 @@ impl Rig {
         while self.hand(|hand| hand.pulses()) != before {
             assert!(began.elapsed() < SOON);
             before = self.hand(|hand| hand.pulses());
-            self.rounds(2);
+            rounds(2);
         }
     }
+}
 
-    /// The thread has looked around this many times more.
-    fn rounds(&self, rounds: u32) {
-        thread::sleep(Duration::from_millis(100) * rounds);
-    }
+/// Time in which the thread looks around this often, and more.
+fn rounds(rounds: u32) {
+    thread::sleep(Duration::from_millis(100) * rounds);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn torque_goes_on_where_it_is_whatever_it_was_told_before() {
     });
     rig.motors.identify().unwrap();
     rig.motors.torque(true).unwrap();
-    rig.rounds(3);
+    rounds(3);
     rig.hand(|hand| {
         assert!(hand.enabled());
         assert_eq!((hand.pulses(), hand.goal()), (420, 420));
@@ -194,7 +194,7 @@ fn its_readings_come_in_steps_that_the_joint_does_not() {
 #[test]
 fn a_slow_or_mute_gripper_never_holds_the_control_thread_up() {
     let mut rig = Rig::on(850);
-    rig.motors.timings.gripper_age = Duration::from_secs(60);
+    rig.motors.timings.gripper_age = Duration::from_mins(1);
     rig.controller.faults(|faults| faults.mute_hand = true);
     let began = Instant::now();
     for step in 0..100 {
@@ -293,7 +293,7 @@ fn what_it_holds_it_holds_through_torque_off_and_on() {
     let mut rig = Rig::on(850);
     rig.hand(|hand| hand.object = Some(400));
     rig.until(0, "it squeezes", |rig| rig.hand(|hand| (hand.pulses(), hand.goal()) == (400, 0)));
-    rig.rounds(2);
+    rounds(2);
     rig.motors.torque(false).unwrap();
     rig.motors.identify().unwrap();
     rig.motors.torque(true).unwrap();
@@ -313,7 +313,7 @@ fn a_hang_up_of_its_connection_alone_is_mended_by_itself() {
     rig.controller.hang_up();
     // The arm's own connections are gone too, which is told at once; the gripper's comes back.
     assert!(matches!(rig.trouble(), MotorsError::HungUp { .. } | MotorsError::Port { .. }));
-    rig.rounds(8);
+    rounds(8);
     rig.motors.identify().unwrap();
     rig.motors.torque(true).unwrap();
     rig.until(600, "it goes on", |rig| rig.hand(|hand| hand.pulses()) == 600);

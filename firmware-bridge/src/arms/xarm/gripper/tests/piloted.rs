@@ -33,7 +33,7 @@ impl Piloted {
         // As patient with a busy machine as the motors are; the leash is as it always is.
         let mut config = PilotConfig { misses: 200, gap: SOON, ..PilotConfig::default() };
         (config.lease_stale, config.lease_lost) = (SOON, SOON);
-        config.patience.chunk_age = Duration::from_secs(60);
+        config.patience.chunk_age = Duration::from_mins(1);
         let pilot = Pilot::new(&arm, &scales, None, config).unwrap();
         let options = ControlOptions { setpoint_hz: arm.setpoint_hz, realtime: false };
         let (control, happenings) = Control::start(Box::new(motors), pilot, options).unwrap();
