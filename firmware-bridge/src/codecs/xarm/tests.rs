@@ -190,6 +190,25 @@ fn a_reply_carries_its_state_and_its_numbers() {
 }
 
 #[test]
+fn an_answer_of_the_gripper_is_told_from_another_device_s() {
+    let (transaction, protocol, function) = (9, Protocol::Plain, function::RS485);
+    let reply = |data| Reply { transaction, protocol, function, state: StateBits(0), data };
+    let position = reply(&[9, 8, 3, 4, 0, 0, 2, 88]);
+    assert_eq!(gripper::registers(&position), Ok(600_i32.to_be_bytes()));
+    assert_eq!(gripper::confirmed(&reply(&[9, 8, 16, 7, 0, 0, 2]), 0x0700), Ok(()));
+    for wrong in [[9, 1, 3, 4, 0, 0, 2, 88], [8, 8, 3, 4, 0, 0, 2, 88], [9, 8, 3, 2, 0, 0, 2, 88]] {
+        let error = gripper::registers::<4>(&reply(&wrong)).unwrap_err();
+        assert!(matches!(error, ReplyError::Device { .. }), "{error}");
+    }
+    for len in 0..8 {
+        let short = gripper::registers::<4>(&reply(&position.data[..len]));
+        assert!(matches!(short, Err(ReplyError::Short { .. })), "{len} bytes");
+    }
+    let other = gripper::confirmed(&reply(&[9, 8, 16, 1, 0, 0, 1]), 0x0700);
+    assert!(matches!(other, Err(ReplyError::Device { .. })), "{other:?}");
+}
+
+#[test]
 fn a_version_says_axes_and_firmware() {
     let version = Version::parse(b"7,7,XS1305,AC1303,v2.3.104\0\0\0").unwrap();
     assert_eq!((version.axes, version.kind, version.firmware), (7, 7, (2, 3, 104)));

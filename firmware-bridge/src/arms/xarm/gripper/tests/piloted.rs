@@ -3,6 +3,7 @@
 use std::sync::mpsc::Receiver;
 
 use super::*;
+use crate::codecs::xarm::Fault;
 use crate::control::{Control, ControlOptions, Controls, Happening, Request};
 use crate::machine::{Cause, Event, State};
 use crate::pilot::{Input, Pilot, PilotConfig};
@@ -131,6 +132,23 @@ fn a_policy_closes_it_on_something_and_nothing_that_follows_drops_that() {
     arm.pass(Duration::from_millis(300));
     assert_eq!(arm.hand(), holds, "set-points that begin anew do not open it");
     assert_eq!(arm.controls.ask(Request::Torque(false), SOON), Ok(State::Idle));
+    arm.pass(Duration::from_millis(300));
+    assert_eq!(arm.hand(), holds);
+}
+
+#[test]
+fn an_error_of_the_arm_leaves_it_what_it_holds() {
+    let mut arm = Piloted::started(1.0);
+    arm.grip(0.86);
+    let holds = (400, -8, true);
+    arm.wait("squeezing", |arm| arm.hand() == holds);
+    arm.controller.with(|cabinet| cabinet.fail(Fault::COLLISION));
+    arm.wait("at fault", |arm| arm.state == State::Fault(Cause::Arm));
+    arm.pass(Duration::from_millis(300));
+    assert_eq!(arm.hand(), holds);
+    arm.event(Event::Reset);
+    arm.wait("looked at anew", |arm| arm.state == State::Idle);
+    assert_eq!(arm.controls.ask(Request::Torque(true), SOON), Ok(State::Ready));
     arm.pass(Duration::from_millis(300));
     assert_eq!(arm.hand(), holds);
 }
