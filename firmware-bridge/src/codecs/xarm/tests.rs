@@ -191,8 +191,10 @@ fn a_reply_carries_its_state_and_its_numbers() {
 
 #[test]
 fn an_answer_of_the_gripper_is_told_from_another_device_s() {
-    let (transaction, protocol, function) = (9, Protocol::Plain, function::RS485);
-    let reply = |data| Reply { transaction, protocol, function, state: StateBits(0), data };
+    fn reply(data: &[u8]) -> Reply<'_> {
+        let (protocol, function) = (Protocol::Plain, function::RS485);
+        Reply { transaction: 9, protocol, function, state: StateBits(0), data }
+    }
     let position = reply(&[9, 8, 3, 4, 0, 0, 2, 88]);
     assert_eq!(gripper::registers(&position), Ok(600_i32.to_be_bytes()));
     assert_eq!(gripper::confirmed(&reply(&[9, 8, 16, 7, 0, 0, 2]), 0x0700), Ok(()));
