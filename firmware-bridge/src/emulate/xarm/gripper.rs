@@ -16,6 +16,8 @@ pub struct Gripper {
     pub object: Option<i32>,
     /// Whether its plug is out.
     pub unplugged: bool,
+    /// How far it has moved in all, in pulses.
+    pub travelled: f64,
     /// Every goal that it was sent, oldest first.
     pub goals: Vec<i32>,
     goal: i32,
@@ -36,6 +38,7 @@ impl Default for Gripper {
             position: f64::from(open),
             object: None,
             unplugged: false,
+            travelled: 0.0,
             goals: Vec::new(),
             goal: open,
             enabled: false,
@@ -94,6 +97,7 @@ impl Gripper {
             // What it holds stops it; what it had passed already does not push it open.
             next = next.max(object.min(self.position));
         }
+        self.travelled += (next - self.position).abs();
         self.position = next;
     }
 

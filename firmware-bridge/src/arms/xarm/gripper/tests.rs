@@ -148,6 +148,7 @@ fn torque_goes_on_where_it_is_whatever_it_was_told_before() {
     rig.hand(|hand| {
         assert!(hand.enabled());
         assert_eq!((hand.pulses(), hand.goal()), (420, 420));
+        assert!(hand.travelled < 1.0, "it moved by {}, there and back", hand.travelled);
         assert!(hand.goals.iter().all(|goal| *goal == 420), "{:?}", hand.goals);
     });
 }
