@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             ["slow", fastest] => {
                 let fastest = fastest.parse()?;
-                controller.with(|cabinet| cabinet.gripper().limp(fastest));
+                controller.with(|cabinet| cabinet.gripper().limit_speed(fastest));
             }
             ["counts"] => {}
             _ => {

@@ -67,12 +67,12 @@ impl Gripper {
     }
 
     /// Leaves a goal from an earlier time.
-    pub fn forget_at(&mut self, goal: i32) {
+    pub fn leave_goal(&mut self, goal: i32) {
         self.goal = goal;
     }
 
-    /// Makes it slow, in pulses a second.
-    pub fn limp(&mut self, fastest: u16) {
+    /// Keeps it from being any faster, in pulses a second.
+    pub fn limit_speed(&mut self, fastest: u16) {
         self.fastest = fastest;
     }
 

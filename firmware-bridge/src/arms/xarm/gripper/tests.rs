@@ -140,7 +140,7 @@ fn torque_goes_on_where_it_is_whatever_it_was_told_before() {
     let mut rig = Rig::off();
     rig.hand(|hand| {
         *hand = Emulated::at(420.0);
-        hand.forget_at(0);
+        hand.leave_goal(0);
     });
     rig.motors.identify().unwrap();
     rig.motors.torque(true).unwrap();
@@ -276,7 +276,7 @@ fn its_error_is_an_alarm_in_words_told_once_and_cleared_when_asked() {
 #[test]
 fn torque_off_leaves_it_on_and_stops_it_without_giving_way() {
     let mut rig = Rig::on(850);
-    rig.hand(|hand| hand.limp(250)); // the whole way takes it 3.4 s
+    rig.hand(|hand| hand.limit_speed(250)); // the whole way takes it 3.4 s
     rig.until(0, "it is under way", |rig| rig.hand(|hand| hand.pulses()) < 800);
     let before = rig.hand(|hand| hand.pulses());
     rig.motors.torque(false).unwrap();
