@@ -6,7 +6,7 @@
 //!
 //! Without ports it takes any; the vendor's clients look at 502 and 30003. Prints both, then does
 //! what its standard input says until that ends: `press`, `release`, `wall JOINT MICRORADIANS`,
-//! `counts`.
+//! `counts`; for the gripper `object PULSES`, `empty`, `fails CODE`, `slow PULSES_PER_SEC`.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
@@ -40,11 +40,23 @@ fn main() -> Result<(), Box<dyn Error>> {
                     }
                 });
             }
+            ["object", place] => {
+                let place = place.parse()?;
+                controller.with(|cabinet| cabinet.gripper().object = Some(place));
+            }
+            ["empty"] => controller.with(|cabinet| cabinet.gripper().object = None),
+            ["fails", code] => {
+                let code = code.parse()?;
+                controller.with(|cabinet| cabinet.gripper().fail(code));
+            }
+            ["slow", fastest] => {
+                let fastest = fastest.parse()?;
+                controller.with(|cabinet| cabinet.gripper().limit_speed(fastest));
+            }
             ["counts"] => {}
             _ => {
-                return Err(
-                    format!("expected press, release, wall or counts, found {line:?}").into()
-                );
+                let known = "press, release, wall, object, empty, fails, slow or counts";
+                return Err(format!("expected {known}, found {line:?}").into());
             }
         }
         let (taken, lost) = controller.with(|cabinet| (cabinet.taken, cabinet.lost));

@@ -101,6 +101,10 @@ fn request(name: &str, n: &[f64]) -> Option<Request> {
         "gripper_modbus_get_pos" => gripper::POSITION,
         "gripper_modbus_get_errcode" => gripper::ERROR,
         "gripper_modbus_clean_err" => gripper::clear_error(),
+        "gripper_modbus_r16s" => {
+            let part = usize::from(*n.first()? as u16).checked_sub(0x0801)?;
+            *gripper::VERSION.get(part)?
+        }
         _ => return None,
     })
 }

@@ -176,6 +176,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("so101", include_str!("../arms/so101.toml")),
     ("koch", include_str!("../arms/koch.toml")),
     ("xarm7", include_str!("../arms/xarm7.toml")),
+    ("xarm7-gripper", include_str!("../arms/xarm7-gripper.toml")),
     ("fr3", include_str!("../arms/fr3.toml")),
     ("tabletop", include_str!("../arms/tabletop.toml")),
 ];
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn an_unknown_arm_is_told_what_there_is() {
         let error = ArmDescription::find("so102").unwrap_err().to_string();
-        assert!(error.contains("so101, koch, xarm7, fr3, tabletop"), "{error}");
+        assert!(error.contains("so101, koch, xarm7, xarm7-gripper, fr3, tabletop"), "{error}");
     }
 
     #[test]

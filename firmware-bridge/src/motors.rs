@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::codecs::dynamixel::HardwareError;
 use crate::codecs::feetech;
-use crate::codecs::xarm::{Fault, StateBits};
+use crate::codecs::xarm::{Fault, StateBits, gripper_fault};
 
 /// Why motors failed. Each says which joint, where one is to blame. Those that may come in every
 /// period are put into words only when somebody reads them, and making them allocates nothing.
@@ -177,6 +177,8 @@ pub enum Alarm {
     Watchdog,
     /// An xArm's controller error.
     Xarm(Fault),
+    /// The error of an xArm's gripper.
+    XarmGripper(u16),
     /// What a library says of its arm, in words.
     Words(Cow<'static, str>),
 }
@@ -185,6 +187,10 @@ impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Words(words) => f.write_str(words),
+            Self::XarmGripper(code) => {
+                let words = gripper_fault(*code);
+                write!(f, "gripper error {code}: {words}; reset it, then switch torque on again")
+            }
             Self::Feetech(byte) => f.write_str(&feetech::alarms(*byte).unwrap_or_default()),
             Self::Dynamixel(error) => write!(
                 f,

@@ -419,7 +419,10 @@ impl Pilot {
         }
         // The trajectory takes a target for the end of the period that now begins.
         let end_secs = now.as_secs_f64() + self.period_secs;
-        let play = motion == Motion::Play && self.path.sample(end_secs, &mut self.targets);
+        // Torque, a start and a plan may all have come in this period; it begins at rest even so.
+        let play = motion == Motion::Play
+            && !self.gate.awaits_first()
+            && self.path.sample(end_secs, &mut self.targets);
         let aim = if play { Aim::Follow(&self.targets) } else { Aim::Hold };
         let limited = self.trajectory.braked_and_unsolved();
         match self.trajectory.step(aim, &self.measured) {

@@ -3,8 +3,8 @@
 
     python tests/judges/xarm_light.py [--commands 100000]
 
-Needs xarm-python-sdk. Starts the examples `emulate_xarm` and `encode_xarm` of firmware-bridge; EXAMPLES names a
-folder that holds them built. The SDK's ports are fixed: it is also led to others, at which the box runs for anybody.
+Needs xarm-python-sdk. Starts the examples `emulate_xarm`, `encode_xarm` and `xarm_cost` of firmware-bridge; EXAMPLES
+names a folder that holds them built. The SDK's ports are fixed: it is also led to others, at which the box runs for anybody.
 Prints one line per check and exits 1 at the first that fails.
 """
 
@@ -16,6 +16,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -134,6 +135,7 @@ def random_command(rng: random.Random) -> tuple[str, list[Any], dict[str, Any]]:
         lambda: ("vc_set_linev", [pose(), switch()], secs()),
         lambda: ("tgpio_addr_r16", [rng.randrange(65536)], {"bid": rng.choice([9, 11])}),
         lambda: ("gripper_modbus_set_posspd", [rng.randrange(5001)], {}),
+        lambda: ("gripper_modbus_r16s", [rng.randrange(0x0801, 0x0804), 1], {}),
         *[lambda: ("gripper_modbus_set_pos", [rng.randrange(-10, 851)], {})] * 2,
     ]
     return rng.choice(kinds)()
@@ -265,12 +267,127 @@ def judge_arm(arm: Any, box: Box) -> None:
     arm.clean_error()
     passed("a wall is error 31")
 
+    judge_gripper(arm, box)
+
+
+def judge_gripper(arm: Any, box: Box) -> None:
+    assert arm.get_gripper_version() == (0, "3.4.3")
+    assert arm.set_gripper_position(100, wait=False, wait_motion=False) == 0
+    time.sleep(0.3)
+    assert arm.get_gripper_position() == (0, 850), "it moves before it is switched on"
+    assert arm.set_gripper_position(850, wait=False, wait_motion=False) == 0
     assert arm.set_gripper_mode(0) == 0 and arm.set_gripper_enable(True) == 0
     assert arm.set_gripper_speed(5000) == 0
     assert arm.set_gripper_position(300, wait=False, wait_motion=False) == 0
     soon("the gripper is there", lambda: arm.get_gripper_position() == (0, 300))
     assert arm.get_gripper_err_code() == (0, 0)
-    passed("the gripper goes to 300 pulses")
+    assert arm.set_gripper_speed(200) == 0
+    began = time.monotonic()
+    assert arm.set_gripper_position(700, wait=True, wait_motion=False) == 0
+    assert time.monotonic() - began > 1.5, "400 pulses at 200 a second"
+    assert arm.get_gripper_position() == (0, 700)
+    passed("the gripper goes where it is sent, at the speed that it is given")
+
+    box.tell("object 400")
+    assert arm.set_gripper_speed(5000) == 0
+    assert arm.set_gripper_position(0, wait=True, wait_motion=False) == 0
+    assert arm.get_gripper_position() == (0, 400) and arm.get_gripper_err_code() == (0, 0)
+    assert arm.get_gripper_status() == (0, 2), "something is caught"
+    box.tell("empty")
+    soon("it closes", lambda: arm.get_gripper_position() == (0, 0))
+    passed("the gripper stops at what it catches, which is no error, and closes without it")
+
+    box.tell("fails 11")
+    assert arm.get_gripper_err_code() == (0, 11)
+    assert arm.set_gripper_enable(True) != 0, "it has an error"
+    assert arm.clean_gripper_error() == 0 and arm.get_gripper_err_code() == (0, 0)
+    assert arm.set_gripper_position(200, wait=False, wait_motion=False) == 0
+    time.sleep(0.3)
+    assert arm.get_gripper_position() == (0, 0), "cleared is not switched on"
+    assert arm.set_gripper_enable(True) == 0
+    soon("the gripper is there", lambda: arm.get_gripper_position() == (0, 200))
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the error
+        assert arm.set_gripper_position(851, wait=False, wait_motion=False) != 0, "beyond its range"
+    assert arm.get_gripper_err_code() == (0, 14)
+    assert arm.clean_gripper_error() == 0 and arm.set_gripper_enable(True) == 0
+    passed("the gripper's errors are told and cleared, and it is switched on again")
+
+
+class Tap:
+    """Stands before a box's port, and keeps what clients say."""
+
+    def __init__(self, to: int, port: int = 0) -> None:
+        self.to, self.said, self.server = to, [], socket.create_server(("127.0.0.1", port))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while True:
+            client, _ = self.server.accept()
+            box = socket.create_connection(("127.0.0.1", self.to))
+            said = bytearray()
+            self.said.append(said)
+            threading.Thread(target=self.pass_on, args=(client, box, said), daemon=True).start()
+            threading.Thread(target=self.pass_on, args=(box, client, bytearray()), daemon=True).start()
+
+    @staticmethod
+    def pass_on(source: socket.socket, target: socket.socket, said: bytearray) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                said += data
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+def taps(box: Box) -> tuple[Tap, Tap]:
+    """Two at ports that follow each other, as the bridge expects of boxes at other ports than the vendor's."""
+    for _ in range(100):
+        control = Tap(box.ports[0])
+        with contextlib.suppress(OSError):
+            return control, Tap(box.ports[1], control.port + 1)
+    raise AssertionError("no two ports in a row")
+
+
+def as_the_sdk(sdk: Any, port: FakePort, frame: bytes) -> tuple[str, bytes]:
+    """What a request to the gripper is called in the SDK, and the bytes that it has there."""
+    sdk._transaction_id, sdk._protocol_identifier = int.from_bytes(frame[:2]), int.from_bytes(frame[2:4])
+    access, address = frame[9], int.from_bytes(frame[10:12])
+    value = int.from_bytes(frame[15:], signed=True)
+    if access == 3:
+        name = {0x0702: "gripper_modbus_get_pos", 0x000F: "gripper_modbus_get_errcode"}.get(address, "")
+        arguments = [] if name else [address, 1]
+    else:
+        name = {0x0100: "gripper_modbus_set_en", 0x0101: "gripper_modbus_set_mode",
+                0x0303: "gripper_modbus_set_posspd", 0x0700: "gripper_modbus_set_pos"}[address]
+        arguments = [value]
+    name = name or "gripper_modbus_r16s"
+    getattr(sdk, name)(*arguments)
+    return name, port.sent
+
+
+def judge_bridge(secs: float = 4.0) -> None:
+    """The bridge's own talk with the gripper, while it drives the arm."""
+    port = FakePort()
+    sdk, names, goals = UxbusCmdTcp(port), [], 0
+    with emulator("0", "0") as box:
+        control, _ = taps(box)
+        command = [*example("xarm_cost"), "xarm7-gripper", f"127.0.0.1:{control.port}", str(secs)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        arm, hand = sorted((bytes(said) for said in control.said), key=len, reverse=True)
+    while hand:
+        length = 6 + int.from_bytes(hand[4:6])
+        frame, hand = hand[:length], hand[length:]
+        assert frame[6] == 124, f"function {frame[6]} on the gripper's connection"
+        name, expected = as_the_sdk(sdk, port, frame)
+        assert frame == expected, f"{name}\n  ours   {frame.hex()}\n  theirs {expected.hex()}"
+        names.append(name)
+        goals += name == "gripper_modbus_set_pos"
+    assert len(arm) > 10 * secs * len(port.sent), "the arm got its set-points"
+    on = names.index("gripper_modbus_set_en")
+    assert names[on - 1] == names[on + 1] == "gripper_modbus_set_pos", "it is sent to where it is, and switched on"
+    assert 5 * secs < goals < 22 * secs, f"{goals} goals in {secs} s"
+    passed(f"{len(names)} requests of the bridge to the gripper, {goals} goals in {secs} s, are what the SDK sends")
 
 
 def main() -> None:
@@ -278,6 +395,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=100_000)
     args = parser.parse_args()
     judge_bytes(args.commands)
+    judge_bridge()
     fixed = ["502", "30003"]
     try:
         for port in fixed:

@@ -3,8 +3,10 @@
 //! Set-points go out without waiting for the answer to the one before, and every answer's state is
 //! looked at: the box reports an error in each. One that comes less than 4 ms after another waits
 //! for the next call, and of those that wait only the last is sent. Where the joints are comes from the box's own
-//! stream. An error is never cleared here without being asked to.
+//! stream. An error is never cleared here without being asked to. The vendor's gripper may be the
+//! last joint.
 
+mod gripper;
 mod link;
 #[cfg(test)]
 mod tests;
@@ -17,10 +19,11 @@ use std::time::{Duration, Instant};
 
 use crate::codecs::xarm::{
     CONTROL_PORT, Fault, JOINTS, MAX_SETPOINT_HZ, Protocol, REPORT_PORT, Reply, ReplyError,
-    Request, StateBits, Version, angle_rad, gripper, gripper_fault, ticks,
+    Request, StateBits, Version, angle_rad, gripper::MODEL as GRIPPER, ticks,
 };
 use crate::description::ArmDescription;
 use crate::motors::{Alarm, Health, Identity, Motors, MotorsError, Sensed};
+use gripper::Gripper;
 use link::{ControlLink, ReportLink};
 
 /// How long each wait may last.
@@ -34,6 +37,8 @@ pub struct XarmTimings {
     pub report_age: Duration,
     /// For motors to be enabled, which releases brakes, and for the arm to stand.
     pub settle: Duration,
+    /// How long ago the gripper may have answered; it is asked every 50 ms.
+    pub gripper_age: Duration,
 }
 
 impl Default for XarmTimings {
@@ -43,6 +48,7 @@ impl Default for XarmTimings {
             answer: Duration::from_millis(100),
             report_age: Duration::from_millis(50),
             settle: Duration::from_secs(5),
+            gripper_age: Duration::from_millis(500),
         }
     }
 }
@@ -56,6 +62,10 @@ pub struct XarmMotors {
     /// The same, for errors to hold.
     shared_names: Vec<Arc<str>>,
     ids: Vec<u8>,
+    /// Joints of the arm itself.
+    axes: usize,
+    /// The joint after them, if the description has it.
+    gripper: Option<Gripper>,
     model: String,
     /// In microradians, as the description has them.
     limits: Vec<(i32, i32)>,
@@ -138,7 +148,8 @@ impl XarmMotors {
         control: SocketAddr,
         report: SocketAddr,
     ) -> Result<Self, MotorsError> {
-        let count = arm.joints.len();
+        let last = arm.joints.last().filter(|joint| joint.model == GRIPPER);
+        let count = arm.joints.len() - usize::from(last.is_some());
         let model = format!("xarm{count}");
         if !(5..=JOINTS).contains(&count) {
             return refused(format!(
@@ -146,7 +157,7 @@ impl XarmMotors {
                 arm.name
             ));
         }
-        if let Some(joint) = arm.joints.iter().find(|joint| joint.model != model) {
+        if let Some(joint) = arm.joints.iter().take(count).find(|joint| joint.model != model) {
             return Err(MotorsError::Identity {
                 joint: joint.name.as_str().into(),
                 id: joint.id,
@@ -160,6 +171,8 @@ impl XarmMotors {
             joints: arm.joints.iter().map(|joint| joint.name.clone()).collect(),
             shared_names: arm.joints.iter().map(|joint| joint.name.as_str().into()).collect(),
             ids: arm.joints.iter().map(|joint| joint.id).collect(),
+            axes: count,
+            gripper: last.map(|joint| Gripper::new(joint, control, arm.setpoint_hz)).transpose()?,
             model,
             limits: arm
                 .joints
@@ -217,48 +230,6 @@ impl XarmMotors {
         }
     }
 
-    /// Sends the vendor's gripper to a place in pulses, from -10, closed, to 850, open.
-    ///
-    /// # Errors
-    ///
-    /// When it is out of range, or the gripper does not answer.
-    pub fn grip(&mut self, pulses: i32, pulses_per_sec: u16) -> Result<(), MotorsError> {
-        if !(-10..=850).contains(&pulses) || pulses_per_sec > 5000 {
-            return refused(format!(
-                "the gripper goes from -10 to 850 at 5000 a second at most, found {pulses} at {pulses_per_sec}"
-            ));
-        }
-        for request in [gripper::enable(true), gripper::speed(pulses_per_sec), gripper::go(pulses)]
-        {
-            let [..]: [u8; 7] = self.gripper(&request)?;
-        }
-        Ok(())
-    }
-
-    /// Where the vendor's gripper is, in pulses.
-    ///
-    /// # Errors
-    ///
-    /// When it does not answer or reports an error.
-    pub fn gripper_pulses(&mut self) -> Result<i32, MotorsError> {
-        let [.., e1, e0]: [u8; 6] = self.gripper(&gripper::ERROR)?;
-        let code = u16::from_be_bytes([e1, e0]);
-        if code != 0 {
-            return refused(format!("gripper error {code}: {}", gripper_fault(code)));
-        }
-        let [_, _, _, _, position @ ..]: [u8; 8] = self.gripper(&gripper::POSITION)?;
-        Ok(i32::from_be_bytes(position))
-    }
-
-    fn gripper<const N: usize>(&mut self, request: &Request) -> Result<[u8; N], MotorsError> {
-        let connect = self.timings.connect;
-        let (state, data) = self.ask(request, connect, |reply| reply.bytes())?;
-        if state.invalid() {
-            return refused("the gripper does not answer: is it there, at 2 Mbit/s?");
-        }
-        Ok(data)
-    }
-
     fn who(&self, joint: usize) -> Arc<str> {
         self.shared_names.get(joint).cloned().unwrap_or_else(|| "".into())
     }
@@ -292,6 +263,17 @@ impl XarmMotors {
         self.next = now + Duration::from_secs_f64(1.0 / MAX_SETPOINT_HZ);
         let sent = self.links()?.0.send(&request);
         self.closing(sent)
+    }
+
+    /// The last joint, after all others are known.
+    fn sense_gripper(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError> {
+        let Some(gripper) = &mut self.gripper else { return Ok(()) };
+        let (position, velocity) = gripper.sense(self.timings.gripper_age)?;
+        let mut places = sensed.position.iter_mut().zip(&mut sensed.velocity);
+        if let Some((place, speed)) = places.nth(self.axes) {
+            (*place, *speed) = (position, velocity);
+        }
+        if self.torque { gripper.fresh_fault() } else { Ok(()) }
     }
 
     /// Asks for what has no answer but a state.
@@ -345,7 +327,7 @@ impl Motors for XarmMotors {
         self.links = Some((control, report));
         let (_, version) =
             self.ask(&Request::Version, connect, |reply| Version::parse(reply.data))?;
-        if usize::from(version.axes) != self.joints.len() {
+        if usize::from(version.axes) != self.axes {
             self.links = None;
             return Err(MotorsError::Identity {
                 joint: self.who(0),
@@ -365,8 +347,11 @@ impl Motors for XarmMotors {
             firmware = format!("{firmware}, {fault}");
         }
         self.version = Some(version);
-        let identity = Identity { model: self.model.clone(), firmware };
-        Ok(vec![identity; self.joints.len()])
+        let mut identities = vec![Identity { model: self.model.clone(), firmware }; self.axes];
+        if let Some(gripper) = &mut self.gripper {
+            identities.push(gripper.identify(self.timings.settle)?);
+        }
+        Ok(identities)
     }
 
     fn sense(&mut self, sensed: &mut Sensed) -> Result<(), MotorsError> {
@@ -378,7 +363,7 @@ impl Motors for XarmMotors {
         }
         let (latest, velocity) = report.latest(report_age)?;
         let (angles, velocity, ready) = (latest.joints_rad, *velocity, latest.ready());
-        let places = sensed.position.iter_mut().zip(&mut sensed.velocity);
+        let places = sensed.position.iter_mut().zip(&mut sensed.velocity).take(self.axes);
         let mut broken = None;
         for (i, ((place, speed), (angle, velocity))) in
             places.zip(angles.into_iter().zip(velocity)).enumerate()
@@ -389,7 +374,7 @@ impl Motors for XarmMotors {
             }
         }
         let state = self.closing(looked)?;
-        if let Some(i) = broken.filter(|i| *i < self.joints.len()) {
+        if let Some(i) = broken {
             return Err(MotorsError::Damaged {
                 joint: self.who(i),
                 id: self.ids.get(i).copied().unwrap_or_default(),
@@ -408,7 +393,7 @@ impl Motors for XarmMotors {
         if self.early.is_some_and(|(_, since)| since.elapsed() > self.period.mul_f32(1.5)) {
             self.send_early()?;
         }
-        Ok(())
+        self.sense_gripper(sensed)
     }
 
     fn command(&mut self, goals: &[i32]) -> Result<(), MotorsError> {
@@ -435,7 +420,11 @@ impl Motors for XarmMotors {
         let state = self.closing(looked)?;
         self.check(state)?;
         // More than 250 a second are lost, and it could be the last of them that is.
-        self.early = Some((set_point(goals.iter().copied()), Instant::now()));
+        let joints = goals.iter().take(self.axes).copied();
+        self.early = Some((set_point(joints), Instant::now()));
+        if let (Some(gripper), Some(&goal)) = (&self.gripper, goals.get(self.axes)) {
+            gripper.command(goal);
+        }
         self.send_early()
     }
 
@@ -443,7 +432,10 @@ impl Motors for XarmMotors {
         if on { self.torque_on() } else { self.torque_off() }
     }
 
-    fn examine(&mut self, _joint: usize) -> Result<Health, MotorsError> {
+    fn examine(&mut self, joint: usize) -> Result<Health, MotorsError> {
+        if let Some(gripper) = self.gripper.as_ref().filter(|_| joint == self.axes) {
+            return gripper.examine(self.torque);
+        }
         let answer = self.timings.answer;
         let (state, _) = self.ask(&Request::State, answer, |reply| reply.bytes::<1>())?;
         self.check(state)?;
@@ -454,7 +446,9 @@ impl Motors for XarmMotors {
         if self.links.is_none() {
             return Ok(()); // whoever connects anew is told what waits there
         }
-        self.clear_errors()
+        let (cleared, settle) = (self.clear_errors(), self.timings.settle);
+        self.gripper.as_mut().map_or(Ok(()), |gripper| gripper.acknowledge(settle))?;
+        cleared
     }
 
     fn when_abandoned(&self) -> &'static str {

@@ -17,8 +17,8 @@ use super::cameras::CameraArgs;
 /// Look for arms, and say what to fix.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DoctorArgs {
-    /// The arm that should be there: so101, koch, xarm7, fr3, or the path of a description. Without
-    /// one, ports alone are looked at.
+    /// The arm that should be there: so101, koch, xarm7, xarm7-gripper, fr3, or the path of a
+    /// description. Without one, ports alone are looked at.
     #[arg(long, value_name = "ARM")]
     arm: Option<String>,
     #[command(flatten)]

@@ -18,7 +18,7 @@ use crate::emulate::{CameraEmulator, Device, Emulator, Faults, Options, dynamixe
 /// Stand for an arm.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EmulateArgs {
-    /// The arm: so101, koch, xarm7, tabletop, or the path of a description.
+    /// The arm: so101, koch, xarm7, xarm7-gripper, tabletop, or the path of a description.
     #[arg(long, value_name = "ARM", default_value = "so101")]
     arm: String,
     /// A stable name for the serial port of a servo arm; what stands there is replaced when it is

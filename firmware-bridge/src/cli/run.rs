@@ -36,7 +36,8 @@ const ACCELERATION_PER_VELOCITY: f32 = 20.0;
 #[allow(clippy::struct_excessive_bools)] // Each is a flag of its own.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// The arm to drive: sim, so101, koch, xarm7, fr3, tabletop, or the path of a description.
+    /// The arm to drive: sim, so101, koch, xarm7, xarm7-gripper, fr3, tabletop, or the path of a
+    /// description.
     #[arg(long, value_name = "ARM", default_value = "sim")]
     pub arm: String,
     /// Where it is.

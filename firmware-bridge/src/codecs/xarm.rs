@@ -15,6 +15,7 @@
 mod decode;
 mod fault;
 mod frame;
+pub mod gripper;
 mod reply;
 mod report;
 mod request;
@@ -27,7 +28,7 @@ pub use reply::{Reply, ReplyError, StateBits, Version};
 pub use report::{
     FORCE_REPORT, MAX_REPORT, REAL_REPORT, Report, ReportError, Reports, encode_report,
 };
-pub use request::{Access, Encoded, Mode, Order, Request, RequestError, function, gripper};
+pub use request::{Access, Encoded, Mode, Order, Request, RequestError, function};
 
 /// Where the controller takes requests.
 pub const CONTROL_PORT: u16 = 502;

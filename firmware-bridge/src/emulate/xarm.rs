@@ -3,9 +3,11 @@
 //! What it does with a request is in [`ControlBox`], which has neither socket nor clock.
 
 mod control_box;
+mod gripper;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use control_box::ControlBox;
+pub use gripper::Gripper;
 pub use server::{Controller, ControllerFaults, ControllerOptions};

@@ -152,6 +152,11 @@ impl Gate {
         Ok(())
     }
 
+    /// Whether the next set-points are the first, which must be where the arm is.
+    pub fn awaits_first(&self) -> bool {
+        self.state == Armed::First
+    }
+
     /// Shuts the gate.
     pub fn disarm(&mut self) {
         self.state = Armed::No;

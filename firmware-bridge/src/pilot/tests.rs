@@ -17,6 +17,41 @@ fn nothing_is_sent_before_torque_and_the_first_set_point_is_where_the_arm_is() {
 }
 
 #[test]
+fn a_plan_that_comes_in_the_period_of_torque_begins_one_period_later() {
+    // Of a microradian a tick, so that even the first period of a jerk is more than one.
+    let arm = ArmDescription::find("xarm7").unwrap();
+    let scales = vec![Scale::through((0, 0.0), (1_000_000, 1.0)); 7];
+    let mut pilot = Pilot::new(&arm, &scales, None, PilotConfig::default()).unwrap();
+    let mut now = Duration::from_secs(1);
+    let place = Input::Sensed { position: [0; MAX_JOINTS], velocity: [0; MAX_JOINTS] };
+    pilot.step(&Input::Event(Event::Connected), now);
+    pilot.step(&place, now);
+    for event in [Event::TorqueOn, Event::Leased, Event::Start] {
+        pilot.step(&Input::Event(event), now);
+    }
+    let plan = Plan {
+        episode: 0,
+        number: 1,
+        observed: now,
+        first_tick: 21,
+        waypoints_rad: [0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0].repeat(20),
+        last: false,
+    };
+    pilot.step(&Input::Plan(Box::new(plan)), now);
+    let mut sent = Vec::new();
+    for _ in 0..10 {
+        pilot.step(&Input::Heartbeat, now);
+        pilot.step(&place, now);
+        let output = pilot.step(&Input::Tick, now).unwrap();
+        sent.extend(output.goals.map(|goals| goals[0]));
+        now += Duration::from_millis(5);
+    }
+    assert!(matches!(pilot.state(), State::Running { .. }), "{:?}", pilot.trouble());
+    assert_eq!(sent[0], 0);
+    assert!(sent[1] > 0 && sent.is_sorted() && sent[9] > 100, "{sent:?}");
+}
+
+#[test]
 fn an_arm_outside_its_limits_gets_no_torque() {
     let mut rig = Rig::new();
     rig.ticks[2] = HOME + 1100;

@@ -30,6 +30,9 @@ impl XarmMotors {
         if fault.0 != 0 {
             return self.fail(fault);
         }
+        let settle = self.timings.settle;
+        // Where it is: nothing moves should the arm then refuse.
+        self.gripper.as_mut().map_or(Ok(()), |gripper| gripper.torque(true, settle))?;
         let firmware = self.version.as_ref().map(|version| version.firmware);
         let detection = firmware.is_some_and(|firmware| firmware >= (1, 10, 0)).then_some(0);
         self.step(&Request::MotionEnable { axis: 8, on: true }, "enabling the motors")?;
@@ -77,6 +80,10 @@ impl XarmMotors {
         let (answer, settle) = (self.timings.answer, self.timings.settle);
         (self.torque, self.early) = (false, None);
         self.tell(&Request::SetState(Order::Stop), answer)?;
+        if let Some(gripper) = &mut self.gripper {
+            // One that is silent shows in the readings, and is no reason to keep the arm's torque.
+            let _ = gripper.torque(false, settle);
+        }
         let deadline = Instant::now() + settle;
         let (mut before, mut still) = ([i32::MAX; JOINTS], 0);
         while still < 2 {

@@ -76,6 +76,14 @@ pub enum ReplyError {
         /// Which, from 0.
         index: usize,
     },
+    /// Another device on the hand's bus answers, or to something else.
+    #[error("expected the hand's bus to answer {expected:?}, found {found:?}: connect anew")]
+    Device {
+        /// How an answer begins.
+        expected: Vec<u8>,
+        /// How this one does.
+        found: Vec<u8>,
+    },
     /// A version that is none.
     #[error("expected a version like 7,7,XS1300,AC1300,v1.13.0, found {found:?}: is this an xArm?")]
     Version {
@@ -126,9 +134,19 @@ impl<'a> Reply<'a> {
     ///
     /// When there are fewer.
     pub fn bytes<const N: usize>(&self) -> Result<[u8; N], ReplyError> {
-        self.data.first_chunk().copied().ok_or(ReplyError::Short {
+        self.after(0)
+    }
+
+    /// The `N` bytes of data that follow the first `skipped`.
+    ///
+    /// # Errors
+    ///
+    /// When there are fewer.
+    pub fn after<const N: usize>(&self, skipped: usize) -> Result<[u8; N], ReplyError> {
+        let data = self.data.get(skipped..).unwrap_or_default();
+        data.first_chunk().copied().ok_or(ReplyError::Short {
             function: self.function,
-            expected: N,
+            expected: skipped + N,
             found: self.data.len(),
         })
     }

@@ -88,6 +88,11 @@ fn requests_are_the_bytes_of_the_vendors_sdk() {
         (gripper::enable(true), "01020002000b7c0908100100000102 0001"),
         (gripper::go(-10), "01020002000d7c0908100700000204fffffff6"),
         (gripper::POSITION, "0102000200087c09080307020002"),
+        (gripper::mode(0), "01020002000b7c0908100101000102 0000"),
+        (gripper::speed(5000), "01020002000b7c0908100303000102 1388"),
+        (gripper::clear_error(), "01020002000b7c0908100109000102 0001"),
+        (gripper::ERROR, "0102000200087c090803000f0001"),
+        (gripper::VERSION[1], "0102000200087c09080308020001"),
         (
             servo(ANGLES),
             "0102000200291dcdcccc3dcdcc4cbe9a99993e0000c03f0000000000000000\
@@ -182,6 +187,27 @@ fn a_reply_carries_its_state_and_its_numbers() {
 
     let nan = Reply { data: &f32::NAN.to_le_bytes(), ..sent };
     assert_eq!(nan.floats::<1>(0), Err(ReplyError::NotFinite { function: 42, index: 0 }));
+}
+
+#[test]
+fn an_answer_of_the_gripper_is_told_from_another_device_s() {
+    fn reply(data: &[u8]) -> Reply<'_> {
+        let (protocol, function) = (Protocol::Plain, function::RS485);
+        Reply { transaction: 9, protocol, function, state: StateBits(0), data }
+    }
+    let position = reply(&[9, 8, 3, 4, 0, 0, 2, 88]);
+    assert_eq!(gripper::registers(&position), Ok(600_i32.to_be_bytes()));
+    assert_eq!(gripper::confirmed(&reply(&[9, 8, 16, 7, 0, 0, 2]), 0x0700), Ok(()));
+    for wrong in [[9, 1, 3, 4, 0, 0, 2, 88], [8, 8, 3, 4, 0, 0, 2, 88], [9, 8, 3, 2, 0, 0, 2, 88]] {
+        let error = gripper::registers::<4>(&reply(&wrong)).unwrap_err();
+        assert!(matches!(error, ReplyError::Device { .. }), "{error}");
+    }
+    for len in 0..8 {
+        let short = gripper::registers::<4>(&reply(&position.data[..len]));
+        assert!(matches!(short, Err(ReplyError::Short { .. })), "{len} bytes");
+    }
+    let other = gripper::confirmed(&reply(&[9, 8, 16, 1, 0, 0, 1]), 0x0700);
+    assert!(matches!(other, Err(ReplyError::Device { .. })), "{other:?}");
 }
 
 #[test]

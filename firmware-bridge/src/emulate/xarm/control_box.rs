@@ -3,9 +3,10 @@
 use std::f64::consts::PI;
 use std::time::Duration;
 
+use super::gripper::Gripper;
 use crate::codecs::xarm::{
-    Access, Fault, Frame, JOINTS, Mode, Order, Protocol, Reply, Report, Request, RequestError,
-    StateBits, angle_rad,
+    Fault, Frame, JOINTS, Mode, Order, Protocol, Reply, Report, Request, RequestError, StateBits,
+    angle_rad, gripper,
 };
 use crate::description::ArmDescription;
 use crate::emulate::{Plant, PlantJoint};
@@ -23,21 +24,6 @@ const STEP: Duration = Duration::from_millis(1);
 const COLLISION: f64 = 60_000.0;
 /// How far a joint may be beyond its limits, in microradians: a tenth of a degree.
 const MARGIN: f64 = 1745.0;
-/// What the vendor's gripper takes, in pulses.
-const GRIPPER_RANGE: std::ops::RangeInclusive<i32> = -10..=850;
-
-/// The vendor's gripper, on the hand's bus.
-#[derive(Debug, Clone)]
-struct Gripper {
-    enabled: bool,
-    mode: u16,
-    speed: u16,
-    /// In pulses, with what is left of a pulse.
-    position: f64,
-    goal: i32,
-    error: u16,
-}
-
 /// A control box and its arm. Positions of the plant are microradians.
 #[derive(Debug, Clone)]
 pub struct ControlBox {
@@ -72,7 +58,8 @@ impl ControlBox {
     /// A box that was just switched on, its arm as described and in the middle of what is
     /// described, at most at zero.
     pub fn new(arm: &ArmDescription) -> Self {
-        let joints = arm.joints.iter().filter(|joint| joint.model.starts_with("xarm")).take(JOINTS);
+        let own = |model: &str| model.starts_with("xarm") && model != gripper::MODEL;
+        let joints = arm.joints.iter().filter(|joint| own(&joint.model)).take(JOINTS);
         let limits: Vec<_> = joints
             .map(|joint| (joint.min_rad * 1e6 - MARGIN, joint.max_rad * 1e6 + MARGIN))
             .collect();
@@ -97,14 +84,7 @@ impl ControlBox {
             pending: None,
             next_period: PERIOD,
             velocity: None,
-            gripper: Gripper {
-                enabled: false,
-                mode: 0,
-                speed: 1500,
-                position: 850.0,
-                goal: 850,
-                error: 0,
-            },
+            gripper: Gripper::default(),
             taken: 0,
             lost: 0,
             refused: 0,
@@ -126,9 +106,9 @@ impl ControlBox {
         self.enabled
     }
 
-    /// Where the gripper is, in pulses.
-    pub fn gripper_pulses(&self) -> i32 {
-        self.gripper.position.round() as i32
+    /// The gripper in the hand.
+    pub fn gripper(&mut self) -> &mut Gripper {
+        &mut self.gripper
     }
 
     /// Presses or releases the emergency stop. Released, its error stays until it is cleared.
@@ -190,11 +170,7 @@ impl ControlBox {
         }
         self.plant.advance(self.now);
         self.collide();
-        let wanted = f64::from(self.gripper.goal) - self.gripper.position;
-        if self.gripper.enabled {
-            let most = f64::from(self.gripper.speed) * STEP.as_secs_f64();
-            self.gripper.position += wanted.clamp(-most, most);
-        }
+        self.gripper.step(STEP);
     }
 
     fn run_at(&mut self, velocities: [f64; JOINTS]) {
@@ -297,7 +273,9 @@ impl ControlBox {
             Request::Joints => self.joint_states(1, data),
             Request::JointStates { kinds } => self.joint_states(kinds & 0x0F, data),
             Request::Reduced => data.extend([0; 21]),
-            Request::Rs485 { host: 9, id: 8, access } => return self.grip(access, data),
+            Request::Rs485 { host: 9, id: gripper::ID, access } if !self.gripper.unplugged => {
+                return self.gripper.answer(access, data);
+            }
             // The bus runs at 2 Mbit/s, number 11.
             Request::HandRegister { host: 9, address: 0x0A0B } => data.extend([0, 0, 0, 11]),
             Request::HandRegister { .. } => data.extend([0; 4]),
@@ -397,40 +375,6 @@ impl ControlBox {
                 data.extend(value.to_le_bytes());
             }
         }
-    }
-
-    fn grip(&mut self, access: Access, data: &mut Vec<u8>) -> bool {
-        let gripper = &mut self.gripper;
-        let [a1, a0] = access.address().to_be_bytes();
-        match access {
-            Access::Read { address, count } => {
-                let position = (gripper.position.round() as i32).to_be_bytes();
-                let word = |value: u16| value.to_be_bytes().to_vec();
-                let registers = match (address, count) {
-                    (0x0702, 2) => position.to_vec(),
-                    (0x000F, 1) => word(gripper.error),
-                    (0x0100, 1) => word(u16::from(gripper.enabled)),
-                    (0x0801..=0x0803, 1) => word(3),
-                    (0x0000, 1) => word(0),
-                    _ => return false,
-                };
-                data.extend([9, 8, 3, registers.len() as u8]);
-                data.extend(registers);
-                return true;
-            }
-            Access::Write { address: 0x0100, value } => gripper.enabled = value != 0,
-            Access::Write { address: 0x0101, value } => gripper.mode = value,
-            Access::Write { address: 0x0303, value } => gripper.speed = value,
-            Access::Write { address: 0x0109, .. } => gripper.error = 0,
-            Access::WriteLong { address: 0x0700, value } if GRIPPER_RANGE.contains(&value) => {
-                gripper.goal = value;
-            }
-            Access::WriteLong { address: 0x0700, .. } => gripper.error = 14,
-            _ => return false,
-        }
-        let count = if matches!(access, Access::WriteLong { .. }) { 2 } else { 1 };
-        data.extend([9, 8, 16, a1, a0, 0, count]);
-        true
     }
 }
 

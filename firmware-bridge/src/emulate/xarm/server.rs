@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::control_box::{ControlBox, patience};
-use crate::codecs::xarm::{Frames, Protocol, encode_report};
+use super::gripper::Gripper;
+use crate::codecs::xarm::{Frames, Protocol, encode_report, function};
 use crate::description::ArmDescription;
 
 /// Between two reports.
@@ -25,13 +26,17 @@ pub struct ControllerOptions {
     pub report: SocketAddr,
     /// How long a client that speaks protocol 3 may say nothing before it is taken for gone.
     pub keep_alive: Duration,
+    /// How long a request takes on the hand's bus.
+    pub hand_bus: Duration,
 }
 
 impl Default for ControllerOptions {
-    /// Any port of this machine. The vendor's client takes a box for gone after 90 s.
+    /// Any port of this machine. The vendor's client takes a box for gone after 90 s, and a
+    /// gripper answers after 10 to 30 ms.
     fn default() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { control: any, report: any, keep_alive: Duration::from_secs(90) }
+        let (keep_alive, hand_bus) = (Duration::from_secs(90), Duration::from_millis(15));
+        Self { control: any, report: any, keep_alive, hand_bus }
     }
 }
 
@@ -46,6 +51,8 @@ pub struct ControllerFaults {
     pub no_reports: bool,
     /// How many bytes of each reply come; the rest is lost.
     pub cut: Option<usize>,
+    /// Whether nothing that goes to the hand's bus is answered any more.
+    pub mute_hand: bool,
 }
 
 struct Inside {
@@ -162,6 +169,7 @@ impl Controller {
             for (joint, before) in joints {
                 (joint.position, joint.goal) = (before.position, before.position);
             }
+            *fresh.gripper() = Gripper::at(inside.cabinet.gripper().position);
             (inside.cabinet, inside.began) = (fresh, Instant::now());
         }
         self.shared.stop.store(false, Ordering::Release);
@@ -175,11 +183,11 @@ impl Controller {
         report.set_nonblocking(true)?;
         self.options.control = control.local_addr()?;
         self.options.report = report.local_addr()?;
-        let (shared, keep_alive) = (self.shared.clone(), self.options.keep_alive);
+        let (shared, options) = (self.shared.clone(), self.options);
         self.threads.push(
             thread::Builder::new()
                 .name("xarm-control".into())
-                .spawn(move || accept(&control, &shared, keep_alive))?,
+                .spawn(move || accept(&control, &shared, options))?,
         );
         let shared = self.shared.clone();
         self.threads.push(
@@ -197,7 +205,7 @@ impl Drop for Controller {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>, keep_alive: Duration) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, options: ControllerOptions) {
     let mut threads = Vec::new();
     while !shared.stopped() {
         match listener.accept() {
@@ -208,7 +216,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, keep_alive: Duration) {
                 let shared = shared.clone();
                 let thread = thread::Builder::new()
                     .name("xarm-client".into())
-                    .spawn(move || drop(serve(stream, &shared, keep_alive)));
+                    .spawn(move || drop(serve(stream, &shared, options)));
                 threads.extend(thread);
             }
             Err(_) => thread::sleep(Duration::from_millis(2)),
@@ -220,7 +228,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, keep_alive: Duration) {
 }
 
 /// Answers one client until it or the box goes.
-fn serve(mut stream: TcpStream, shared: &Shared, keep_alive: Duration) -> io::Result<()> {
+fn serve(mut stream: TcpStream, shared: &Shared, options: ControllerOptions) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LOOK))?;
@@ -236,7 +244,8 @@ fn serve(mut stream: TcpStream, shared: &Shared, keep_alive: Duration) -> io::Re
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if patience(protocol, keep_alive).is_some_and(|most| heard.elapsed() > most) {
+                if patience(protocol, options.keep_alive).is_some_and(|most| heard.elapsed() > most)
+                {
                     return stream.shutdown(std::net::Shutdown::Both);
                 }
                 continue;
@@ -255,12 +264,14 @@ fn serve(mut stream: TcpStream, shared: &Shared, keep_alive: Duration) -> io::Re
                     Err(_) => return stream.shutdown(std::net::Shutdown::Both),
                 };
                 protocol = frame.protocol;
+                let to_hand = frame.function == function::RS485;
                 let (reply, faults) = {
                     let mut inside = shared.now();
                     (inside.cabinet.answer(frame), inside.faults.clone())
                 };
-                thread::sleep(faults.delay);
-                if !faults.black_hole {
+                let bus = if to_hand { options.hand_bus } else { Duration::ZERO };
+                thread::sleep(faults.delay + bus);
+                if !(faults.black_hole || faults.mute_hand && to_hand) {
                     stream.write_all(
                         reply.get(..faults.cut.unwrap_or(reply.len())).unwrap_or(&reply),
                     )?;

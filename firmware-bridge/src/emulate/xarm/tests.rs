@@ -234,9 +234,39 @@ fn the_gripper_answers_as_a_modbus_device() {
     bench.wait(250);
     assert_eq!(bench.ask(gripper::POSITION).1, [9, 8, 3, 4, 0, 0, 2, 88]);
     bench.wait(1000);
-    assert_eq!(bench.cabinet.gripper_pulses(), 350);
+    assert_eq!(bench.cabinet.gripper().pulses(), 350);
     bench.ask(gripper::go(900));
     assert_eq!(bench.ask(gripper::ERROR).1, [9, 8, 3, 2, 0, 14]);
+}
+
+#[test]
+fn the_gripper_stops_at_what_it_catches_fails_and_comes_unplugged() {
+    let mut bench = Bench::new();
+    bench.cabinet.gripper().object = Some(400);
+    bench.ask(gripper::speed(5000));
+    bench.ask(gripper::go(0));
+    bench.wait(500);
+    assert_eq!(bench.cabinet.gripper().pulses(), 850, "it is not switched on");
+    bench.ask(gripper::enable(true));
+    bench.wait(500);
+    assert_eq!(bench.cabinet.gripper().pulses(), 400);
+    assert_eq!(bench.ask(gripper::ERROR).1, [9, 8, 3, 2, 0, 0]);
+    // An error lets go, and what cleared it does not switch it on.
+    bench.cabinet.gripper().fail(11);
+    bench.cabinet.gripper().object = None;
+    bench.ask(gripper::enable(true));
+    assert_eq!(bench.ask(gripper::ERROR).1, [9, 8, 3, 2, 0, 11]);
+    bench.ask(gripper::clear_error());
+    bench.wait(500);
+    assert_eq!(bench.cabinet.gripper().pulses(), 400);
+    bench.ask(gripper::enable(true));
+    bench.wait(500);
+    assert_eq!(bench.cabinet.gripper().pulses(), 0);
+    // With its plug out nobody answers, and the box says so.
+    bench.cabinet.gripper().unplugged = true;
+    let (state, data) = bench.ask(gripper::POSITION);
+    assert!(StateBits(state).invalid() && data.is_empty(), "{state} {data:?}");
+    assert_eq!(bench.cabinet.fault(), Fault(19));
 }
 
 /// A client of the control port, asked for the state over the protocol.
