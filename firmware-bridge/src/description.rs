@@ -70,7 +70,8 @@ pub struct JointDescription {
     pub max_acceleration: f64,
     /// Largest change of acceleration, in radians per second cubed.
     pub max_jerk: f64,
-    /// How far the set-point may run ahead of what is measured, in radians.
+    /// How far the set-point may run ahead of what is measured, in radians. A joint that stays at
+    /// its end is a fault; so a gripper's is longer than its way, or it could not hold anything.
     pub leash_rad: f64,
     /// Part of the motor's torque that may be used, above 0 and at most 1.
     #[serde(default = "all")]
@@ -339,6 +340,10 @@ mod tests {
         for (name, _) in SHIPPED {
             let arm = ArmDescription::find(name).unwrap();
             assert_eq!(arm.name, *name);
+            for joint in arm.joints.iter().filter(|joint| joint.unit == Unit::Gripper) {
+                let way = joint.max_rad - joint.min_rad;
+                assert!(joint.leash_rad > way, "{name}: a gripper that holds something is a fault");
+            }
         }
     }
 
