@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Has dynamixel-sdk and rustypot judge our Dynamixel codec and the emulated bus of a Koch arm.
 
-    python tests/judges/dynamixel_light.py [--commands 100000] [--rustypot 20000]
+    python tests/judges/dynamixel_light.py [--commands 200000] [--rustypot 100000]
 
 Needs dynamixel-sdk and rustypot. Random commands are encoded by us and by both; the bytes must be
 equal. Then both drive `firmware-bridge/examples/emulate_koch.rs` over its pseudo-terminal. The
@@ -363,8 +363,8 @@ class Teller:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--commands", type=int, default=100_000)
-    parser.add_argument("--rustypot", type=int, default=20_000)
+    parser.add_argument("--commands", type=int, default=200_000)
+    parser.add_argument("--rustypot", type=int, default=100_000)
     args = parser.parse_args()
     judge_encoding(args.commands, args.rustypot)
     for judge in (judge_by_sdk, judge_by_rustypot):

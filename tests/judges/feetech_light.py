@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The vendor's SDK and rustypot against our Feetech codec and emulator.
 
-    python tests/judges/feetech_light.py [--commands 100000] [--rustypot 20000]
+    python tests/judges/feetech_light.py [--commands 100000] [--rustypot 100000]
 
 Needs feetech-servo-sdk and rustypot. Both drive the emulated SO-101 of
 `firmware-bridge/examples/emulate_arm.rs` over its pseudo-terminal; then random commands are
@@ -252,7 +252,7 @@ def compare(name: str, made: list[Command], theirs: list[bytes]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--commands", type=int, default=100_000)
-    parser.add_argument("--rustypot", type=int, default=20_000)
+    parser.add_argument("--rustypot", type=int, default=100_000)
     args = parser.parse_args()
     with emulated() as path:
         vendor_drives(path)
