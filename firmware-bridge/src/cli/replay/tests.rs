@@ -7,6 +7,7 @@ use engraft_wire::LogWriter;
 
 use super::*;
 use crate::cli::testing::Follower;
+use crate::testing::patiently;
 
 /// An episode at 20 Hz in which every joint swings, the gripper in its own unit.
 fn swing(joints: &[JointStatus], steps: usize) -> Rollout {
@@ -112,58 +113,62 @@ fn an_episode_of_lerobot_s_is_in_the_units_that_the_arm_is_described_with() {
 
 #[test]
 fn an_episode_is_played_on_a_bridge_and_the_arm_follows() {
-    let follower = Follower::start();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("swing.log");
-    let mut log = LogWriter::create(&path).unwrap();
-    let rollout = swing(&follower.status().joints, 61);
-    log.begin(&rollout).unwrap();
-    rollout.steps.iter().for_each(|step| log.step(step).unwrap());
-    log.end(Outcome::Success).unwrap();
-    let endpoint = Endpoint { control: follower.endpoint() };
-    let args = PlayArgs { episode: 0, speed: 1.0, endpoint };
-    let play = |args: &PlayArgs, stop: &AtomicBool| play_until(&rollout, args, stop);
+    patiently(|| {
+        let follower = Follower::start();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("swing.log");
+        let mut log = LogWriter::create(&path).unwrap();
+        let rollout = swing(&follower.status().joints, 61);
+        log.begin(&rollout).unwrap();
+        rollout.steps.iter().for_each(|step| log.step(step).unwrap());
+        log.end(Outcome::Success).unwrap();
+        let endpoint = Endpoint { control: follower.endpoint() };
+        let args = PlayArgs { episode: 0, speed: 1.0, endpoint };
+        let play = |args: &PlayArgs, stop: &AtomicBool| play_until(&rollout, args, stop);
 
-    let stop = AtomicBool::new(false);
-    let (course, furthest) = play(&args, &stop).unwrap().unwrap();
-    assert_eq!(course.poses.len(), 61);
-    // 0.63 rad/s at most, and a servo is some periods of 20 ms behind its set-point.
-    assert!(furthest.off_rad > 0.001 && furthest.off_rad < 0.12, "{furthest:?}");
-    follower.wait_for(|status| status.state == "Ready" && status.holder.is_none());
-    let status = follower.status();
-    for (joint, angle) in status.joints.iter().zip(course.at(9.0)) {
-        assert!((joint.goal_rad - angle).abs() < 0.01, "{joint:?}");
-    }
-    let before = status.plans;
-    let slow = PlayArgs { speed: 0.5, ..args.clone() };
-    let (_, slowly) = play(&slow, &stop).unwrap().unwrap();
-    assert!(slowly.off_rad < furthest.off_rad, "{slowly:?} is as far off as {furthest:?}");
-    assert!(follower.status().plans > before + 40, "plans are handed over piece by piece");
+        let stop = AtomicBool::new(false);
+        let (course, furthest) = play(&args, &stop).unwrap().unwrap();
+        assert_eq!(course.poses.len(), 61);
+        // 0.63 rad/s at most, and a servo is some periods of 20 ms behind its set-point.
+        assert!(furthest.off_rad > 0.001 && furthest.off_rad < 0.12, "{furthest:?}");
+        follower.wait_for(|status| status.state == "Ready" && status.holder.is_none());
+        let status = follower.status();
+        for (joint, angle) in status.joints.iter().zip(course.at(9.0)) {
+            assert!((joint.goal_rad - angle).abs() < 0.01, "{joint:?}");
+        }
+        let before = status.plans;
+        let slow = PlayArgs { speed: 0.5, ..args.clone() };
+        let (_, slowly) = play(&slow, &stop).unwrap().unwrap();
+        assert!(slowly.off_rad < furthest.off_rad, "{slowly:?} is as far off as {furthest:?}");
+        assert!(follower.status().plans > before + 40, "plans are handed over piece by piece");
 
-    let missing = ReplayArgs { log: path, play: PlayArgs { episode: 1, ..args.clone() } };
-    let error = replay(&missing).unwrap_err().to_string();
-    assert!(error.ends_with("has 1 episode(s), counted from 0: found --episode 1"), "{error}");
-    stop.store(true, Ordering::Relaxed);
-    assert!(play(&args, &stop).unwrap().is_none());
-    follower.stop();
+        let missing = ReplayArgs { log: path, play: PlayArgs { episode: 1, ..args.clone() } };
+        let error = replay(&missing).unwrap_err().to_string();
+        assert!(error.ends_with("has 1 episode(s), counted from 0: found --episode 1"), "{error}");
+        stop.store(true, Ordering::Relaxed);
+        assert!(play(&args, &stop).unwrap().is_none());
+        follower.stop();
+    });
 }
 
 #[test]
 fn a_stop_ends_it_with_an_error_and_the_arm_stands() {
-    let follower = Follower::start();
-    let rollout = swing(&follower.status().joints, 200);
-    let endpoint = Endpoint { control: follower.endpoint() };
-    let args = PlayArgs { episode: 0, speed: 1.0, endpoint };
-    let error = std::thread::scope(|scope| {
-        let played = scope.spawn(|| play_until(&rollout, &args, &AtomicBool::new(false)));
-        follower.wait_for(|status| status.state == "Running" && status.plans > 10);
-        follower.stop_arm();
-        played.join().unwrap().unwrap_err().to_string()
+    patiently(|| {
+        let follower = Follower::start();
+        let rollout = swing(&follower.status().joints, 200);
+        let endpoint = Endpoint { control: follower.endpoint() };
+        let args = PlayArgs { episode: 0, speed: 1.0, endpoint };
+        let error = std::thread::scope(|scope| {
+            let played = scope.spawn(|| play_until(&rollout, &args, &AtomicBool::new(false)));
+            follower.wait_for(|status| status.state == "Running" && status.plans > 10);
+            follower.stop_arm();
+            played.join().unwrap().unwrap_err().to_string()
+        });
+        assert!(error.starts_with("stopped in ") && error.ends_with("was it told to?"), "{error}");
+        follower.wait_for(|status| status.state == "Ready");
+        let plans = follower.status().plans;
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert_eq!(follower.status().plans, plans, "it stays stopped");
+        follower.stop();
     });
-    assert!(error.starts_with("stopped in ") && error.ends_with("was it told to?"), "{error}");
-    follower.wait_for(|status| status.state == "Ready");
-    let plans = follower.status().plans;
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    assert_eq!(follower.status().plans, plans, "it stays stopped");
-    follower.stop();
 }
