@@ -17,6 +17,8 @@ mod testing;
 mod verify;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Subcommand;
 
@@ -89,4 +91,13 @@ pub fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Emulate(args) => emulate::emulate(args),
         Verb::Shutdown(endpoint) => operate::shutdown(endpoint),
     }
+}
+
+/// What Ctrl-C and SIGTERM set.
+fn stop_at_signals() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    // Whoever runs us may already listen for signals; then theirs is the one that counts.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    stop
 }

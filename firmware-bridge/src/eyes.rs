@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use engraft_core::{View, ViewSpec};
 
+use crate::because;
+
 pub use camera::CameraAddress;
 pub use cameras::{CameraEyes, CameraOptions, Cameras};
 pub use remote::RemoteEyes;
@@ -83,10 +85,6 @@ pub enum EyesError {
     /// A thread cannot be started.
     #[error("cannot start the thread of a camera")]
     Thread(#[source] io::Error),
-}
-
-fn because(trouble: Option<&String>) -> String {
-    trouble.map_or(String::new(), |trouble| format!(" ({trouble})"))
 }
 
 /// Cameras around an arm, and whoever can tell whether the task is done.

@@ -41,3 +41,8 @@ pub mod session;
 #[cfg(test)]
 mod testing;
 pub mod units;
+
+/// What went wrong, in brackets, to stand behind an error's own words.
+fn because(trouble: Option<&String>) -> String {
+    trouble.map_or(String::new(), |trouble| format!(" ({trouble})"))
+}

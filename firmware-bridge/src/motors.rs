@@ -113,6 +113,11 @@ pub enum MotorsError {
     },
 }
 
+/// No, in words.
+pub(crate) fn refused<T>(detail: impl Into<Cow<'static, str>>) -> Result<T, MotorsError> {
+    Err(MotorsError::Refused { detail: detail.into() })
+}
+
 /// How an answer is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -7,6 +7,7 @@ use engraft_core::Outcome;
 use serde::Serialize;
 
 use crate::arms::{Arm, ArmError};
+use crate::because;
 use crate::controller::{Controller, Outputs};
 use crate::limits::LimitsError;
 use crate::link::{Link, LinkError};
@@ -56,10 +57,6 @@ pub enum BridgeError {
     /// The log cannot be written.
     #[error(transparent)]
     Recorder(#[from] RecorderError),
-}
-
-fn because(trouble: Option<&String>) -> String {
-    trouble.map_or(String::new(), |trouble| format!(" ({trouble})"))
 }
 
 /// How an episode went.

@@ -99,6 +99,13 @@ impl Scale {
     }
 }
 
+/// An angle in microradians, which are the ticks of arms whose protocol takes angles. `None` for
+/// what is not finite or no 32-bit number.
+pub fn microradians(angle_rad: f64) -> Option<i32> {
+    let ticks = (angle_rad * 1e6).round();
+    (ticks.is_finite() && ticks.abs() < f64::from(i32::MAX)).then_some(ticks as i32)
+}
+
 /// One joint's scales, from ticks.
 #[derive(Debug, Clone, Copy)]
 pub struct JointScales {

@@ -15,7 +15,6 @@ mod session;
 mod tests;
 mod words;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use franka::FciVersion;
@@ -24,7 +23,8 @@ use franka::robot::target_control::RATED_TORQUES;
 
 use crate::description::ArmDescription;
 use crate::motion::joint::MotionLimits;
-use crate::motors::{Health, Identity, Motors, MotorsError, Sensed};
+use crate::motors::{Health, Identity, Motors, MotorsError, Sensed, refused};
+use crate::units::microradians;
 use follower::JOINTS;
 use session::{Ask, Plant, Session};
 use words::Place;
@@ -73,18 +73,8 @@ impl std::fmt::Debug for FrankaMotors {
     }
 }
 
-fn refused<T>(detail: impl Into<Cow<'static, str>>) -> Result<T, MotorsError> {
-    Err(MotorsError::Refused { detail: detail.into() })
-}
-
-/// Microradians, where there are so many.
-fn ticks(angle: f64) -> Option<i32> {
-    let ticks = (angle * 1e6).round();
-    (ticks.is_finite() && ticks.abs() < f64::from(i32::MAX)).then_some(ticks as i32)
-}
-
 fn all_ticks(angles: [f64; JOINTS]) -> Option<[i32; JOINTS]> {
-    let ticks = angles.map(ticks);
+    let ticks = angles.map(microradians);
     ticks.iter().all(Option::is_some).then(|| ticks.map(Option::unwrap_or_default))
 }
 

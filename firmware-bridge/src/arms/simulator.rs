@@ -11,7 +11,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +20,8 @@ use engraft_wire::{SimulatorSocket, SocketError, is_loopback};
 
 use super::MICRORADIANS_PER_TURN;
 use crate::description::ArmDescription;
-use crate::motors::{Damage, Health, Identity, Motors, MotorsError, Sensed};
-use crate::units::Scale;
+use crate::motors::{Damage, Health, Identity, Motors, MotorsError, Sensed, refused};
+use crate::units::{Scale, microradians};
 
 /// How long each wait may last.
 #[derive(Debug, Clone, Copy)]
@@ -103,16 +102,6 @@ impl std::fmt::Debug for SimulatorMotors {
             .field("torque", &self.torque)
             .finish_non_exhaustive()
     }
-}
-
-fn refused<T>(detail: impl Into<Cow<'static, str>>) -> Result<T, MotorsError> {
-    Err(MotorsError::Refused { detail: detail.into() })
-}
-
-/// Radians as ticks. `None` for what is no 32-bit number.
-pub(crate) fn ticks(angle_rad: f64) -> Option<i32> {
-    let ticks = (angle_rad * 1e6).round();
-    (ticks.abs() < f64::from(i32::MAX)).then_some(ticks as i32)
 }
 
 /// The simulator at an address, as far as it can be connected to at all.
@@ -330,7 +319,7 @@ impl Motors for SimulatorMotors {
         let angles = position_rad.as_slice().iter().zip(velocity_rad_s.as_slice());
         let mut broken = None;
         for (i, ((place, speed), (&angle, &velocity))) in places.zip(angles).enumerate() {
-            match ticks(angle) {
+            match microradians(angle) {
                 Some(position) => (*place, *speed) = (position, (velocity * 1e6) as i32),
                 None => broken = broken.or(Some((i, angle))),
             }

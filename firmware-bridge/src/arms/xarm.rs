@@ -12,7 +12,6 @@ mod link;
 mod tests;
 mod torque;
 
-use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use crate::codecs::xarm::{
     Request, StateBits, Version, angle_rad, gripper::MODEL as GRIPPER, ticks,
 };
 use crate::description::ArmDescription;
-use crate::motors::{Alarm, Health, Identity, Motors, MotorsError, Sensed};
+use crate::motors::{Alarm, Health, Identity, Motors, MotorsError, Sensed, refused};
 use gripper::Gripper;
 use link::{ControlLink, ReportLink};
 
@@ -93,10 +92,6 @@ impl std::fmt::Debug for XarmMotors {
             .field("torque", &self.torque)
             .finish_non_exhaustive()
     }
-}
-
-fn refused<T>(detail: impl Into<Cow<'static, str>>) -> Result<T, MotorsError> {
-    Err(MotorsError::Refused { detail: detail.into() })
 }
 
 fn set_point(goals: impl Iterator<Item = i32>) -> Request {

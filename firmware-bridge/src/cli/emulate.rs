@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
+use super::stop_at_signals;
 use crate::arms::xarm::report_address;
 use crate::description::{ArmDescription, Protocol};
 use crate::emulate::{CameraEmulator, Device, Emulator, Faults, Options, dynamixel, feetech, xarm};
@@ -50,10 +50,7 @@ const CAMERA: (u32, u32) = (320, 240);
 pub(super) fn emulate(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
     let arm = ArmDescription::find(&args.arm)?;
     let faults = faults(&args.faults)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // Whoever runs us may already listen for signals; then theirs is the one that counts.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    let stop = stop_at_signals();
     let cameras = args.cameras.iter().map(|&address| camera(address));
     let _cameras = cameras.collect::<anyhow::Result<Vec<_>>>()?;
     match arm.protocol {

@@ -6,7 +6,6 @@ mod tests;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, ensure};
@@ -16,6 +15,7 @@ use engraft_wire::read_log;
 
 use super::lease::Lease;
 use super::operate::Endpoint;
+use super::stop_at_signals;
 
 /// Play a recorded episode.
 #[derive(Debug, Clone, clap::Args)]
@@ -91,10 +91,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 ///
 /// When it is of another arm, or the bridge does not do it.
 pub fn play_rollout(rollout: &Rollout, args: &PlayArgs) -> anyhow::Result<ExitCode> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // Whoever runs us may already listen for signals; then theirs is the one that counts.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    let stop = stop_at_signals();
     let Some((course, furthest)) = play_until(rollout, args, &stop)? else {
         return Ok(ExitCode::from(1));
     };

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use super::BANNER;
 use super::arm::{ArmArgs, BridgeArgs};
 use super::cameras::CameraArgs;
 use super::drive::{EyesKind, drive};
+use super::stop_at_signals;
 use crate::arms::{Arm, SimArm};
 use crate::controller::{ControlConfig, Controller};
 use crate::limits::{DimensionLimits, Meaning, from_spec};
@@ -150,10 +150,7 @@ struct Summary<'a> {
 ///
 /// When no policy fits, a fault stops the arm, or something cannot be read or written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // Whoever runs us may already listen for signals; then theirs is the one that counts.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    let stop = stop_at_signals();
     run_until(args, &stop)
 }
 

@@ -23,6 +23,7 @@ use engraft_wire::operator::{BridgeStatus, JointStatus};
 use super::cameras::CameraArgs;
 use super::lease::Lease;
 use super::operate::Endpoint;
+use super::stop_at_signals;
 use crate::arms;
 use crate::calibration::Calibration;
 use crate::description::ArmDescription;
@@ -115,14 +116,6 @@ pub(super) fn teleop(args: &TeleopArgs) -> anyhow::Result<ExitCode> {
         args.out.display()
     )?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn stop_at_signals() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // Whoever runs us may already listen for signals; then theirs is the one that counts.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-    stop
 }
 
 fn teleop_until(args: &TeleopArgs, stop: &AtomicBool) -> anyhow::Result<Recorded> {

@@ -48,8 +48,7 @@ pub const JOINTS: usize = 7;
 /// Microradians of an angle, this protocol's tick. `None` for what is not finite or no 32-bit
 /// number.
 pub fn ticks(angle_rad: f32) -> Option<i32> {
-    let ticks = (f64::from(angle_rad) * 1e6).round();
-    (ticks.is_finite() && ticks.abs() < f64::from(i32::MAX)).then_some(ticks as i32)
+    crate::units::microradians(f64::from(angle_rad))
 }
 
 /// The angle that is sent for microradians. Back through [`ticks`] it is the same number, up to

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::because;
 use crate::eyes::EyesError;
 use crate::hand::HandError;
 use crate::limits::LimitsError;
@@ -51,8 +52,4 @@ pub enum DriverError {
     /// Limits make no sense.
     #[error(transparent)]
     Limits(#[from] LimitsError),
-}
-
-fn because(trouble: Option<&String>) -> String {
-    trouble.map_or(String::new(), |trouble| format!(" ({trouble})"))
 }

@@ -7,7 +7,7 @@ use engraft_wire::simulator::{Answer, Description, Joints, Request, Sight};
 use engraft_wire::{SimulatorSocket, SocketError};
 
 use super::{Eyes, EyesError};
-use crate::units::JointScales;
+use crate::units::{JointScales, microradians};
 
 /// How long it may take to connect, to place everything and to draw for the first time.
 const READY: Duration = Duration::from_secs(10);
@@ -125,7 +125,7 @@ impl RemoteEyes {
         }
         let mut start = Vec::with_capacity(angles.len());
         for (scales, angle_rad) in self.scales.iter().zip(angles) {
-            let Some(ticks) = crate::arms::simulator::ticks(*angle_rad) else {
+            let Some(ticks) = microradians(*angle_rad) else {
                 return failed(
                     &self.endpoint,
                     format!("start_rad: no joint is at {angle_rad} rad"),

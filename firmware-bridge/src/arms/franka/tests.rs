@@ -53,7 +53,10 @@ fn the_arm_is_built_in_and_counts_microradians_from_the_makers_zero() {
     assert_eq!(motors.joints().len(), JOINTS);
     let scales = scales(&arm(), None).unwrap();
     assert!((scales[3].radians.value(-1_500_000) + 1.5).abs() < 1e-9);
-    assert_eq!((ticks(-1.5), ticks(f64::NAN), ticks(3000.0)), (Some(-1_500_000), None, None));
+    assert_eq!(
+        (microradians(-1.5), microradians(f64::NAN), microradians(3000.0)),
+        (Some(-1_500_000), None, None)
+    );
 }
 
 #[test]
@@ -133,7 +136,7 @@ impl Chase {
         self.trajectory.step(Wanted::Follow(&targets), &start).unwrap();
         let mut rounded = [0.0; JOINTS];
         for (rounded, state) in rounded.iter_mut().zip(self.trajectory.states()) {
-            *rounded = f64::from(ticks(state.position).unwrap()) * 1e-6;
+            *rounded = f64::from(microradians(state.position).unwrap()) * 1e-6;
         }
         self.set_point = self.set_point.next(rounded, &limits, self.period_secs);
         self.came = self.now;
