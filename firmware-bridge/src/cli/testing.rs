@@ -1,13 +1,22 @@
-//! What the tests of several verbs share: a bridge with an emulated arm.
+//! What the tests of several verbs share: a bridge with an emulated arm, and a policy's server.
 
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
+use engraft_core::ActionChunk;
 use engraft_wire::operator::{BridgeStatus, Verb};
+use engraft_wire::{
+    Access, Contract, Incoming, Infer, Model, Reply, Request as Asked, Response, ServerSocket,
+    Session, Timings, Welcome, decode_request,
+};
 
 use super::arm::{ArmArgs, Bridge, BridgeArgs};
 use super::operate::{Endpoint, connect, insist};
+use super::run::Args;
 use crate::control::Request;
 use crate::description::ArmDescription;
 use crate::emulate::feetech::Bus;
@@ -82,5 +91,82 @@ impl Follower {
 
     pub(super) fn stop(self) {
         self.bridge.stop().unwrap();
+    }
+}
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Arguments of `run`, as they are typed.
+pub(super) fn run_args(text: &str) -> Args {
+    Command::parse_from(std::iter::once("bridge").chain(text.split_whitespace())).args
+}
+
+/// A policy's server on a port of its own, until it is dropped.
+pub(super) struct PolicyServer {
+    pub(super) endpoint: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl PolicyServer {
+    /// A server whose policy has this contract, and gives `answer` to what it is asked.
+    pub(super) fn start(
+        contract: Contract,
+        answer: impl FnMut(&Infer) -> ActionChunk + Send + 'static,
+    ) -> Self {
+        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
+        let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+        let flag = stop.clone();
+        let thread = Some(thread::spawn(move || serve(&socket, contract, answer, &flag)));
+        Self { endpoint, stop, thread }
+    }
+}
+
+impl Drop for PolicyServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn serve(
+    socket: &ServerSocket,
+    contract: Contract,
+    mut answer: impl FnMut(&Infer) -> ActionChunk,
+    stop: &AtomicBool,
+) {
+    let welcome = Welcome {
+        session: Session([5; 16]),
+        model: Model { name: "stand-in".into(), hash: "0123456789".into() },
+        fingerprint: contract.spec.fingerprint(),
+        contract,
+        max_bytes: 1 << 20,
+    };
+    while !stop.load(Ordering::Relaxed) {
+        let event = socket.receive(Duration::from_millis(5)).unwrap();
+        let Incoming::Message((peer, frames)) = event else { continue };
+        let response = match decode_request(&frames.unwrap()).unwrap() {
+            Asked::Hello(_) => Response::Welcome(welcome.clone()),
+            Asked::Ping { seq } => Response::Pong { seq },
+            Asked::Infer(infer) => Response::Reply(Reply {
+                session: infer.session,
+                seq: infer.seq,
+                episode: infer.episode,
+                first_tick: infer.tick,
+                t_obs_nanos: infer.t_obs_nanos,
+                model_hash: welcome.model.hash.clone(),
+                timings: Timings::default(),
+                chunk: answer(&infer),
+                attention: Vec::new(),
+            }),
+            _ => continue,
+        };
+        socket.send(&peer, &response).unwrap();
     }
 }

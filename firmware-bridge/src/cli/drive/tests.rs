@@ -1,32 +1,17 @@
 //! The whole bridge with a simulator of one's own: its arm, its cameras, and a policy in a thread.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use clap::Parser;
 use engraft_core::{ActionChunk, Dimension, RobotSpec, ViewSpec};
-use engraft_wire::{
-    Access, Incoming, Infer, Model, Reply, Request as Asked, Response, ServerSocket, Session,
-    Timings, Welcome, decode_request, read_log,
-};
+use engraft_wire::{Infer, read_log};
 
 use super::*;
 use crate::cli::run::run_until;
+use crate::cli::testing::{PolicyServer, run_args};
 use crate::cli::verify;
 use crate::testing::simulator::{Double, Manner, arm};
 
 const HORIZON: usize = 8;
-
-#[derive(Parser)]
-struct Command {
-    #[command(flatten)]
-    args: Args,
-}
-
-fn args(text: &str) -> Args {
-    Command::parse_from(std::iter::once("bridge").chain(text.split_whitespace())).args
-}
 
 fn contract() -> Contract {
     let dimensions = [("shoulder", "rad"), ("elbow", "rad"), ("gripper", "1")];
@@ -42,7 +27,7 @@ fn contract() -> Contract {
 }
 
 /// Raises the shoulder from where it is, and leaves the rest where it is.
-fn raise(infer: &Infer, hash: &str) -> Reply {
+fn raise(infer: &Infer) -> ActionChunk {
     let seen = infer.stack.last().unwrap();
     assert_eq!(seen.views[0].rgb.pixels()[..3], [7, 8, 9], "what the simulator shows");
     let steps = (1..=HORIZON).flat_map(|step| {
@@ -50,70 +35,18 @@ fn raise(infer: &Infer, hash: &str) -> Reply {
         action[0] += 0.04 * step as f32;
         action
     });
-    Reply {
-        session: infer.session,
-        seq: infer.seq,
-        episode: infer.episode,
-        first_tick: infer.tick,
-        t_obs_nanos: infer.t_obs_nanos,
-        model_hash: hash.into(),
-        timings: Timings::default(),
-        chunk: ActionChunk::new(HORIZON, 3, steps.collect()).unwrap(),
-        attention: Vec::new(),
-    }
+    ActionChunk::new(HORIZON, 3, steps.collect()).unwrap()
 }
 
-struct Policy {
-    endpoint: String,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Policy {
-    fn start() -> Self {
-        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
-        let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
-        let flag = stop.clone();
-        let thread = Some(thread::spawn(move || serve(&socket, &flag)));
-        Self { endpoint, stop, thread }
-    }
-}
-
-impl Drop for Policy {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
-
-fn serve(socket: &ServerSocket, stop: &AtomicBool) {
-    let welcome = Welcome {
-        session: Session([6; 16]),
-        model: Model { name: "raise".into(), hash: "0123456789".into() },
-        fingerprint: contract().spec.fingerprint(),
-        contract: contract(),
-        max_bytes: 1 << 20,
-    };
-    while !stop.load(Ordering::Relaxed) {
-        let event = socket.receive(Duration::from_millis(5)).unwrap();
-        let Incoming::Message((peer, frames)) = event else { continue };
-        let response = match decode_request(&frames.unwrap()).unwrap() {
-            Asked::Hello(_) => Response::Welcome(welcome.clone()),
-            Asked::Ping { seq } => Response::Pong { seq },
-            Asked::Infer(infer) => Response::Reply(raise(&infer, &welcome.model.hash)),
-            _ => continue,
-        };
-        socket.send(&peer, &response).unwrap();
-    }
+fn policy() -> PolicyServer {
+    PolicyServer::start(contract(), raise)
 }
 
 /// The arm's description as a file, and a command line with both endpoints free.
-fn command(folder: &Path, port: &str, policy: &Policy, more: &str) -> Args {
+fn command(folder: &Path, port: &str, policy: &PolicyServer, more: &str) -> Args {
     let description = folder.join("arm.toml");
     std::fs::write(&description, toml::to_string(&arm()).unwrap()).unwrap();
-    args(&format!(
+    run_args(&format!(
         "--arm {} --port {port} --torque-on --policy {} --seed 7 --control tcp://127.0.0.1:* \
          --telemetry tcp://127.0.0.1:* {more}",
         description.display(),
@@ -123,7 +56,7 @@ fn command(folder: &Path, port: &str, policy: &Policy, more: &str) -> Args {
 
 #[test]
 fn a_policy_drives_a_simulator_of_one_s_own_and_sees_through_its_cameras() {
-    let (simulator, policy) = (Double::start(), Policy::start());
+    let (simulator, policy) = (Double::start(), policy());
     let folder = tempfile::tempdir().unwrap();
     let [log, journal] = ["run.log", "run.journal"].map(|name| folder.path().join(name));
     // Pictures that take most of a period make no set-point late.
@@ -157,7 +90,7 @@ fn a_policy_drives_a_simulator_of_one_s_own_and_sees_through_its_cameras() {
 
 #[test]
 fn remote_eyes_are_for_an_arm_in_a_simulator_that_has_cameras() {
-    let (simulator, policy) = (Double::start(), Policy::start());
+    let (simulator, policy) = (Double::start(), policy());
     let folder = tempfile::tempdir().unwrap();
     let run = |more: &str| {
         let args = command(folder.path(), &simulator.endpoint(), &policy, more);
@@ -172,7 +105,7 @@ fn remote_eyes_are_for_an_arm_in_a_simulator_that_has_cameras() {
 
 /// Lets something happen once the policy has begun to move the arm; the error that it ends in.
 fn in_motion(simulator: &Double, happens: impl FnOnce(&Double) + Send) -> String {
-    let policy = Policy::start();
+    let policy = policy();
     let folder = tempfile::tempdir().unwrap();
     simulator.world().done_rad = 10.0;
     let more = "--eyes remote --max-steps 200";

@@ -1,18 +1,14 @@
 //! The whole bridge on the simulated arm, with the scripted expert behind a socket.
 
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
-use clap::Parser;
 use engraft_core::{ActionChunk, Dimension, RobotSpec};
-use engraft_wire::{
-    Access, Incoming, Model, Reply, ServerSocket, Session as SessionId, Timings, Welcome,
-    decode_request, read_log,
-};
+use engraft_wire::read_log;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::cli::testing::{PolicyServer, run_args};
 use crate::cli::verify;
 use crate::description::ArmDescription;
 use crate::emulate::{Device, Emulator, Options, feetech};
@@ -22,16 +18,6 @@ use crate::testing::patiently;
 use crate::units::JointScales;
 
 const HORIZON: usize = 8;
-
-#[derive(Parser)]
-struct Command {
-    #[command(flatten)]
-    args: Args,
-}
-
-fn args(text: &str) -> Args {
-    Command::parse_from(std::iter::once("bridge").chain(text.split_whitespace())).args
-}
 
 /// Plays the episode in a simulator of its own to know what the arm's does: a simulated episode
 /// is a function of its instance, seed and actions.
@@ -67,41 +53,6 @@ impl Expert {
         }
         ActionChunk::new(HORIZON, values.len() / HORIZON, values).unwrap()
     }
-
-    fn serve(mut self, socket: &ServerSocket, stop: &AtomicBool) {
-        let mut contract = contract(&self.simulator);
-        if let Some((hand, _)) = &self.hand {
-            contract.spec.actions = hand.dimensions(&contract.spec.actions);
-        }
-        let welcome = Welcome {
-            session: SessionId([5; 16]),
-            model: Model { name: "expert".into(), hash: "0123456789".into() },
-            fingerprint: contract.spec.fingerprint(),
-            contract,
-            max_bytes: 1 << 24,
-        };
-        while !stop.load(Ordering::Relaxed) {
-            let event = socket.receive(Duration::from_millis(5)).unwrap();
-            let Incoming::Message((peer, frames)) = event else { continue };
-            let response = match decode_request(&frames.unwrap()).unwrap() {
-                Request::Hello(_) => Response::Welcome(welcome.clone()),
-                Request::Ping { seq } => Response::Pong { seq },
-                Request::Infer(infer) => Response::Reply(Reply {
-                    session: infer.session,
-                    seq: infer.seq,
-                    episode: infer.episode,
-                    first_tick: infer.tick,
-                    t_obs_nanos: infer.t_obs_nanos,
-                    model_hash: welcome.model.hash.clone(),
-                    timings: Timings::default(),
-                    chunk: self.chunk(infer.episode, infer.tick),
-                    attention: Vec::new(),
-                }),
-                _ => continue,
-            };
-            socket.send(&peer, &response).unwrap();
-        }
-    }
 }
 
 /// The pose of the hand that an action of the joints leads to.
@@ -118,46 +69,70 @@ fn contract(simulator: &Simulator) -> Contract {
     Contract { spec, num_frames: 1, horizon: HORIZON }
 }
 
-struct Running {
-    endpoint: String,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+/// The scripted expert behind a socket.
+fn serve_expert(
+    instance: usize,
+    seed: u64,
+    hand: Option<(Hand, Vec<JointScales>)>,
+) -> PolicyServer {
+    let options = SimOptions { image_size: 32, ..SimOptions::default() };
+    let simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
+    let mut contract = contract(&simulator);
+    if let Some((hand, _)) = &hand {
+        contract.spec.actions = hand.dimensions(&contract.spec.actions);
+    }
+    let mut expert = Expert { simulator, instance, seed, episode: 0, played: Vec::new(), hand };
+    PolicyServer::start(contract, move |infer| expert.chunk(infer.episode, infer.tick))
 }
 
-impl Running {
-    fn start(instance: usize, seed: u64) -> Self {
-        Self::with_hand(instance, seed, None)
+/// The embedded simulator's arm as servos on an emulated bus, described in a file.
+struct Tabletop {
+    arm: ArmDescription,
+    emulator: Emulator<feetech::Bus>,
+    folder: tempfile::TempDir,
+}
+
+impl Tabletop {
+    fn start(change: impl FnOnce(&mut ArmDescription)) -> Self {
+        let mut arm = ArmDescription::find("tabletop").unwrap();
+        // A machine that runs all tests at once is no robot's: it gets more time for each period.
+        arm.setpoint_hz = 50;
+        change(&mut arm);
+        let options = Options { baud: arm.baud, ..Options::default() };
+        let emulator = Emulator::start(feetech::Bus::new(&arm), options).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("arm.toml"), toml::to_string(&arm).unwrap()).unwrap();
+        Self { arm, emulator, folder }
     }
 
-    fn with_hand(instance: usize, seed: u64, hand: Option<(Hand, Vec<JointScales>)>) -> Self {
-        let options = SimOptions { image_size: 32, ..SimOptions::default() };
-        let simulator = Simulator::new(Task::Drawer, Split::Heldout, options).unwrap();
-        let expert = Expert { simulator, instance, seed, episode: 0, played: Vec::new(), hand };
-        let socket = ServerSocket::bind("tcp://127.0.0.1:*", &Access::Loopback, 1 << 20).unwrap();
-        let (endpoint, stop) = (socket.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
-        let flag = stop.clone();
-        let thread = Some(thread::spawn(move || expert.serve(&socket, &flag)));
-        Self { endpoint, stop, thread }
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What is typed to let a policy drive it, recorded to `run.log`.
+    fn run(&self, policy: &PolicyServer, more: &str) -> String {
+        format!(
+            "--arm {} --port {} --torque-on --policy {} --log {} --control tcp://127.0.0.1:* \
+             --telemetry tcp://127.0.0.1:* {more}",
+            self.path("arm.toml").display(),
+            self.emulator.path().display(),
+            policy.endpoint,
+            self.path("run.log").display(),
+        )
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
+/// The episode that the expert plays.
+const EPISODE: &str = "--eyes sim --split heldout --instance 2 --seed 7";
 
 #[test]
 fn the_expert_opens_drawers_over_the_wire_and_no_limit_is_in_its_joints_way() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("run.log");
-    let server = Running::start(2, 7);
+    let server = serve_expert(2, 7, None);
     let endpoint = &server.endpoint;
     let log_path = log.display();
-    let args = args(&format!(
+    let args = run_args(&format!(
         "--policy {endpoint} --episodes 2 --split heldout --instance 2 --seed 7 --fast --log {log_path}"
     ));
     let stop = AtomicBool::new(false);
@@ -181,27 +156,13 @@ fn the_expert_opens_drawers_over_the_wire_and_no_limit_is_in_its_joints_way() {
 #[test]
 fn the_drawer_opens_through_plans_servos_and_their_bus() {
     patiently(|| {
-        let mut arm = ArmDescription::find("tabletop").unwrap();
-        // A machine that runs all tests at once is no robot's: it gets more time for each period.
-        arm.setpoint_hz = 50;
-        let options = Options { baud: arm.baud, ..Options::default() };
-        let emulator = Emulator::start(feetech::Bus::new(&arm), options).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let [log, journal, description] =
-            ["run.log", "run.journal", "arm.toml"].map(|name| folder.path().join(name));
-        std::fs::write(&description, toml::to_string(&arm).unwrap()).unwrap();
-        let server = Running::start(2, 7);
-        let args = args(&format!(
-            "--arm {} --port {} --eyes sim --torque-on --policy {} --split heldout --instance 2 \
-             --seed 7 --log {} --journal {} --control tcp://127.0.0.1:* --telemetry tcp://127.0.0.1:*",
-            description.display(),
-            emulator.path().display(),
-            server.endpoint,
-            log.display(),
-            journal.display(),
-        ));
+        let bench = Tabletop::start(|_| {});
+        let server = serve_expert(2, 7, None);
+        let journal = bench.path("run.journal");
+        let args =
+            run_args(&bench.run(&server, &format!("{EPISODE} --journal {}", journal.display())));
         assert_eq!(run_until(&args, &AtomicBool::new(false)).unwrap(), ExitCode::SUCCESS);
-        let recording = read_log(&log).unwrap();
+        let recording = read_log(&bench.path("run.log")).unwrap();
         assert_eq!(recording.rollouts[0].outcome, Outcome::Success);
         // What went into the pilot plays to the set-points that came out of it, bit for bit.
         let verified = verify::play(&journal).unwrap();
@@ -213,33 +174,18 @@ fn the_drawer_opens_through_plans_servos_and_their_bus() {
 #[test]
 fn the_drawer_opens_by_poses_of_the_hand() {
     patiently(|| {
-        let mut arm = ArmDescription::find("tabletop").unwrap();
-        arm.setpoint_hz = 50;
         let assets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/sim/assets");
-        (arm.urdf, arm.tip) = (Some(assets.join("arm.urdf")), Some("tcp".into()));
-        let hand = "action = \"pose\"\nturn = \"rot6d\"";
-        arm.hand = Some(toml::from_str(hand).unwrap());
-        let emulator = Emulator::start(
-            feetech::Bus::new(&arm),
-            Options { baud: arm.baud, ..Options::default() },
-        );
-        let emulator = emulator.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let [log, description] = ["run.log", "arm.toml"].map(|name| folder.path().join(name));
-        std::fs::write(&description, toml::to_string(&arm).unwrap()).unwrap();
-        let scales = crate::arms::scales(&arm, None).unwrap();
-        let hand = Hand::of(&arm, 0.1).unwrap().unwrap();
-        let server = Running::with_hand(2, 7, Some((hand, scales)));
-        let args = args(&format!(
-            "--arm {} --port {} --eyes sim --torque-on --policy {} --split heldout --instance 2 \
-             --seed 7 --log {} --control tcp://127.0.0.1:* --telemetry tcp://127.0.0.1:*",
-            description.display(),
-            emulator.path().display(),
-            server.endpoint,
-            log.display(),
-        ));
+        let bench = Tabletop::start(|arm| {
+            (arm.urdf, arm.tip) = (Some(assets.join("arm.urdf")), Some("tcp".into()));
+            let hand = "action = \"pose\"\nturn = \"rot6d\"";
+            arm.hand = Some(toml::from_str(hand).unwrap());
+        });
+        let scales = crate::arms::scales(&bench.arm, None).unwrap();
+        let hand = Hand::of(&bench.arm, 0.1).unwrap().unwrap();
+        let server = serve_expert(2, 7, Some((hand, scales)));
+        let args = run_args(&bench.run(&server, EPISODE));
         assert_eq!(run_until(&args, &AtomicBool::new(false)).unwrap(), ExitCode::SUCCESS);
-        let rollout = &read_log(&log).unwrap().rollouts[0];
+        let rollout = &read_log(&bench.path("run.log")).unwrap().rollouts[0];
         assert_eq!(rollout.outcome, Outcome::Success);
         let names: Vec<_> = rollout.spec.actions.iter().map(|one| one.name.as_str()).collect();
         assert_eq!([names[0], names[3], names[9]], ["hand_x", "hand_r1", "gripper"]);
@@ -250,32 +196,20 @@ fn the_drawer_opens_by_poses_of_the_hand() {
 #[test]
 fn a_policy_looks_through_cameras_and_the_arm_rests_when_one_goes_blind() {
     patiently(|| {
-        let mut arm = ArmDescription::find("tabletop").unwrap();
-        arm.setpoint_hz = 50;
-        let options = Options { baud: arm.baud, ..Options::default() };
-        let emulator = Emulator::start(feetech::Bus::new(&arm), options).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let [log, description] = ["run.log", "arm.toml"].map(|name| folder.path().join(name));
-        std::fs::write(&description, toml::to_string(&arm).unwrap()).unwrap();
-        let server = Running::start(2, 7);
+        let bench = Tabletop::start(|_| {});
+        let server = serve_expert(2, 7, None);
         let camera = crate::testing::camera(64, 32);
-        let text = format!(
-            "--arm {} --port {} --torque-on --policy {} --max-steps 100000 --instruction look --log {} \
-             --control tcp://127.0.0.1:* --telemetry tcp://127.0.0.1:*",
-            description.display(),
-            emulator.path().display(),
-            server.endpoint,
-            log.display(),
-        );
+        let text = bench.run(&server, "--max-steps 100000 --instruction look");
+        let log = bench.path("run.log");
         let stop = AtomicBool::new(false);
-        let error = run_until(&args(&text), &stop).unwrap_err().to_string();
+        let error = run_until(&run_args(&text), &stop).unwrap_err().to_string();
         let expected = "the policy looks through front: give --camera NAME=URL for each, or --eyes";
         assert_eq!(error, expected);
-        let other = args(&format!("{text} --camera side={}", camera.url()));
+        let other = run_args(&format!("{text} --camera side={}", camera.url()));
         let error = run_until(&other, &stop).unwrap_err().to_string();
         assert!(error.starts_with("the policy looks through front, found side"), "{error}");
 
-        let seeing = args(&format!("{text} --camera front={}", camera.url()));
+        let seeing = run_args(&format!("{text} --camera front={}", camera.url()));
         let error = thread::scope(|scope| {
             let ran = scope.spawn(|| run_until(&seeing, &stop).unwrap_err());
             let began = Instant::now();
@@ -303,9 +237,10 @@ fn a_policy_looks_through_cameras_and_the_arm_rests_when_one_goes_blind() {
                 bus.plant().joints.iter().map(|joint| joint.position).collect::<Vec<_>>()
             })
         };
-        let before = at(&emulator);
+        let before = at(&bench.emulator);
         thread::sleep(Duration::from_millis(300));
-        let moved = before.iter().zip(at(&emulator)).map(|(before, after)| (after - before).abs());
+        let moved =
+            before.iter().zip(at(&bench.emulator)).map(|(before, after)| (after - before).abs());
         assert!(moved.fold(0.0, f64::max) < 3.0, "ticks");
     });
 }
@@ -335,13 +270,13 @@ fn an_arm_in_lerobot_s_words_needs_its_units_said() {
 
 #[test]
 fn no_server_or_nothing_to_do_is_an_error_that_says_so() {
-    let nobody = args("--policy tcp://127.0.0.1:9 --connect-timeout 0.1");
+    let nobody = run_args("--policy tcp://127.0.0.1:9 --connect-timeout 0.1");
     let error = run_until(&nobody, &AtomicBool::new(false)).unwrap_err();
     assert!(
         format!("{error:#}").contains("engraft serve RUN --bind tcp://127.0.0.1:9"),
         "{error:#}"
     );
-    let zero = args("--episodes 0");
+    let zero = run_args("--episodes 0");
     let error = run_until(&zero, &AtomicBool::new(false)).unwrap_err();
     assert_eq!(error.to_string(), "--episodes must be at least 1");
 }
