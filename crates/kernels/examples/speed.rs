@@ -1,7 +1,8 @@
 //! Our kernels beside Burn's own, pair by pair in one run:
 //! `cargo run --release -p engraft-kernels --example speed`.
 //!
-//! Prints the median time of each, the ratio, and the rate of ours.
+//! Prints the median time of each, the ratio, and the rate of ours, for a convolution that of its
+//! multiplications as they are written down. With an argument only lines that begin with it.
 
 #![allow(clippy::print_stdout)] // Its output is the point.
 
@@ -31,6 +32,8 @@ const LAYERS: &[Layer] = &[
     ("SpawnNet stage 0, 224", 8, 128, 128, 3, 1, 1, 28),
     ("SpawnNet stage 1, 224", 8, 128, 128, 3, 1, 1, 14),
     ("SpawnNet stage 2, 224", 8, 128, 128, 3, 1, 1, 7),
+    ("ResNet layer 3", 8, 256, 256, 3, 1, 1, 14),
+    ("ResNet layer 4, batch 8", 8, 512, 512, 3, 1, 1, 7),
     ("adapter", 8, 384, 64, 1, 1, 0, 28),
     ("ResNet layer 4", 1, 512, 512, 3, 1, 1, 7),
 ];
@@ -49,6 +52,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Prints a line; `run` does the work once, with our kernel or without.
 fn compare(name: &str, products: usize, run: impl Fn(bool)) {
+    if !name.starts_with(&std::env::args().nth(1).unwrap_or_default()) {
+        return;
+    }
     let millis = |own: bool| {
         let began = Instant::now();
         run(own);

@@ -11,6 +11,7 @@ use crate::panels::Panels;
 use crate::picture::Pictures;
 use crate::threads::{Shared, even_shares, for_each, parts, with_scratch, written};
 use crate::tile::{Finish, Outer, Rows, outer_sums, rows_by_panel};
+use crate::winograd;
 
 /// Bytes of the copied lines: they and a panel of weights fit a level-2 cache.
 const BAND_BYTES: usize = 256 * 1024;
@@ -389,8 +390,17 @@ pub(crate) fn input_gradient(
                 pixel: dense.pixel * right.stride,
             };
             let ending = Ending { gate, add, ..Ending::NOTHING };
+            let fewer_products = grads.is_channels_last()
+                && winograd::suits(&phase, outputs, channels, Some(grads.n));
             // SAFETY: every phase's pixels are inside the room, and no two phases share one.
-            unsafe { convolve(&phase, grads, false, &panels, ending, dx, place) };
+            unsafe {
+                if fewer_products {
+                    let panels = panels.transformed();
+                    winograd::convolve(&phase, grads, false, &panels, ending, dx, place);
+                } else {
+                    convolve(&phase, grads, false, &panels, ending, dx, place);
+                }
+            }
         }
     };
     // SAFETY: either every pixel is in a phase, or zeros came first.

@@ -12,7 +12,7 @@ pub(crate) const MOST_ROWS: usize = 8;
 const READING_COST: usize = 8;
 
 /// Rows of weights that stay in the cache from one row of `x` to the next.
-const BLOCK: usize = 64;
+const BLOCK: usize = 256;
 
 /// Rows of weights that are added at a time.
 const TOGETHER: usize = 8;
@@ -65,7 +65,14 @@ unsafe fn add_up_with<S: Lanes>(x: &[f32], weights: &[f32], sums: &mut [f32]) {
         counting[count] = i;
         count += usize::from(value != 0.0);
     }
-    for some in counting[..count].chunks(TOGETHER) {
+    let mut groups = counting[..count].chunks(TOGETHER).peekable();
+    while let Some(some) = groups.next() {
+        // Rows that are left out break the run of memory that a processor reads ahead in: the next
+        // ones are asked for here.
+        let mut next = [weights.as_ptr(); TOGETHER];
+        for (next, &i) in next.iter_mut().zip(groups.peek().copied().unwrap_or(some)) {
+            *next = weights[i * n..].as_ptr();
+        }
         // Past the last one, the first again, times zero.
         let mut rows = [(0.0, weights[some[0] * n..].as_ptr()); TOGETHER];
         for (row, &i) in rows.iter_mut().zip(some) {
@@ -77,7 +84,8 @@ unsafe fn add_up_with<S: Lanes>(x: &[f32], weights: &[f32], sums: &mut [f32]) {
             unsafe {
                 let at = sums.as_mut_ptr().add(column);
                 let mut sum = S::load_part(at, left);
-                for (value, row) in rows {
+                for ((value, row), next) in rows.into_iter().zip(next) {
+                    S::prefetch(next.wrapping_add(column));
                     sum = S::splat(value).mul_add(S::load_part(row.add(column), left), sum);
                 }
                 sum.store_part(at, left);

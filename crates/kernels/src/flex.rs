@@ -8,10 +8,10 @@ use burn_flex::FlexTensor;
 use crate::conv::{self, Ending, Place, Window};
 use crate::fixed::Scaling;
 use crate::panels::{self, Form, panels};
-use crate::picture::{self, channels_last, dense, with_pictures};
+use crate::picture::{self, Pictures, channels_last, dense, with_pictures};
 use crate::product::{Matrix, product};
 use crate::threads::written;
-use crate::{Activation, attention, depthwise, few, norm, pool};
+use crate::{Activation, attention, depthwise, few, norm, pool, winograd};
 
 /// Pixels added at the top, left, bottom and right.
 pub(crate) type Padding = [usize; 4];
@@ -60,6 +60,12 @@ fn dims(tensor: &FlexTensor) -> [usize; 4] {
     tensor.layout().shape().dims()
 }
 
+/// The same tensor, copied where the channels of a pixel lie apart.
+fn channels_side_by_side(x: &FlexTensor) -> FlexTensor {
+    let lie_so = Pictures::of(x).is_some_and(|pictures| pictures.is_channels_last());
+    if lie_so { x.clone() } else { dense(x.clone()) }
+}
+
 /// The values of a tensor of pictures without gaps, in the order of memory.
 fn rows(tensor: &FlexTensor) -> &[f32] {
     let (start, len) = (tensor.layout().start_offset(), tensor.layout().num_elements());
@@ -85,7 +91,12 @@ pub(crate) fn conv(
     assert_eq!(channels, expected, "channels of a convolution's input");
     let window = spec.window([height, width]);
     let [lines, columns] = window.output;
-    let panels = panels(weight, Form::Convolution, spec.keep);
+    let suits = winograd::suits(&window, channels, outputs, (!spec.keep).then_some(n));
+    let form = if suits { Form::Winograd } else { Form::Convolution };
+    let panels = panels(weight, form, spec.keep);
+    // Panels that were packed away stay as they were first asked for.
+    let is_transformed = spec.kernel == [3, 3] && panels.k() == winograd::PLACES * channels;
+    let x = &if is_transformed { channels_side_by_side(x) } else { x.clone() };
     let ending = Ending {
         bias: Some(values(&bias)),
         gate: None,
@@ -104,8 +115,9 @@ pub(crate) fn conv(
                     let matrix = Matrix { values: pictures.image(0), m, row: channels };
                     return product(matrix, &panels, ending, y, outputs);
                 }
+                let convolve = if is_transformed { winograd::convolve } else { conv::convolve };
                 let place = Place::dense(window.output, outputs);
-                conv::convolve(&window, &pictures, spec.relu, &panels, ending, y, place);
+                convolve(&window, &pictures, spec.relu, &panels, ending, y, place);
             })
         }
     });
@@ -135,12 +147,20 @@ pub(crate) fn conv_input_gradient(
 
 /// The gradient of the weight of [`conv`].
 pub(crate) fn conv_weight_gradient(x: &FlexTensor, grad: FlexTensor, spec: Spec) -> FlexTensor {
-    let ([_, channels, height, width], [_, outputs, ..]) = (dims(x), dims(&grad));
+    let ([n, channels, height, width], [_, outputs, ..]) = (dims(x), dims(&grad));
     let window = spec.window([height, width]);
     let grad = dense(grad);
-    let weight = with_pictures(x, |pictures| {
-        conv::weight_gradient(&window, &pictures, spec.relu, rows(&grad), outputs)
-    });
+    let weight = if winograd::suits(&window, channels, outputs, Some(n)) {
+        with_pictures(&channels_side_by_side(x), |pictures| {
+            with_pictures(&grad, |grads| {
+                winograd::weight_gradient(&window, &pictures, spec.relu, &grads)
+            })
+        })
+    } else {
+        with_pictures(x, |pictures| {
+            conv::weight_gradient(&window, &pictures, spec.relu, rows(&grad), outputs)
+        })
+    };
     tensor(weight, &[outputs, channels, spec.kernel[0], spec.kernel[1]])
 }
 

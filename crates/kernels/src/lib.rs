@@ -48,6 +48,7 @@ mod pool;
 mod product;
 mod threads;
 mod tile;
+mod winograd;
 
 use burn::backend::Dispatch;
 use burn::nn::conv::Conv2d;

@@ -8,6 +8,7 @@ use burn::tensor::Bytes;
 use burn_flex::FlexTensor;
 
 use crate::threads::{Shared, for_each};
+use crate::winograd;
 
 /// What packing a value costs, in multiplications.
 const PACKING_COST: usize = 16;
@@ -54,6 +55,24 @@ impl Panels {
         });
         packed
     }
+
+    /// A convolution's weights by 3 x 3, `[9 * ci, co]`, as [`winograd`] multiplies them:
+    /// `[16 * ci, co]`.
+    pub(crate) fn transformed(&self) -> Self {
+        let (k, grown) = (self.k, self.k / 9 * winograd::PLACES);
+        let mut data = vec![0.0; self.data.len() / k.max(1) * grown];
+        let to = Shared(data.as_mut_ptr());
+        for_each(self.len(), data.len() * 2, |panel| {
+            let (first, width) = (Self::first(panel), self.width(panel));
+            // SAFETY: each task has a panel for its own.
+            let to = unsafe { std::slice::from_raw_parts_mut(to.at(first * grown), grown * width) };
+            winograd::transform_panel(self.panel(panel), width, to);
+        });
+        Self { data, k: grown, n: self.n }
+    }
+
+    /// The most columns of a panel.
+    pub(crate) const WIDEST: usize = PANEL;
 
     /// Number of panels.
     pub(crate) fn len(&self) -> usize {
@@ -107,6 +126,8 @@ impl Panels {
 pub(crate) enum Form {
     /// `[co, ci, kh, kw]` to rows in the order of kernel line, kernel column, input channel.
     Convolution,
+    /// `[co, ci, 3, 3]` as [`winograd`] multiplies them.
+    Winograd,
     /// `[c, 1, kh, kw]` to one row per place of the kernel.
     Depthwise,
     /// `[k, n]` as it is.
@@ -123,6 +144,7 @@ impl Form {
                 let rows: Vec<_> = places(channels, height * width).collect();
                 Panels::pack(values, &rows, out, channels * height * width)
             }
+            (Self::Winograd, shape) => Self::Convolution.pack(values, shape).transformed(),
             (Self::Depthwise, &[channels, _, height, width]) => {
                 let rows: Vec<_> = places(1, height * width).collect();
                 Panels::pack(values, &rows, channels, height * width)
@@ -153,7 +175,7 @@ static KEPT: LazyLock<Mutex<HashMap<Key, Kept>>> = LazyLock::new(Mutex::default)
 /// The panels of a tensor. With `keep` they are packed once and live as long as it.
 pub(crate) fn panels(weight: &FlexTensor, form: Form, keep: bool) -> Arc<Panels> {
     if keep && is_stand_in(weight) {
-        return find(&key(weight, form)).expect("panels live as long as what stands in for them");
+        return packed_away(weight, form);
     }
     let weight = weight.to_contiguous();
     let key = key(&weight, form);
@@ -172,6 +194,24 @@ pub(crate) fn pack_away(weight: &FlexTensor, stand_in: &FlexTensor, form: Form) 
     assert!(is_stand_in(stand_in), "one value in the place of all");
     let panels = form.pack(weight.to_contiguous().storage(), weight.layout().shape());
     keep_for(stand_in, key(stand_in, form), Arc::new(panels));
+}
+
+/// The panels that a tensor stands in for. Those of a convolution are transformed when that is
+/// first asked for, and are found in that form from then on, whatever is asked for.
+fn packed_away(stand_in: &FlexTensor, form: Form) -> Arc<Panels> {
+    let key = |form| key(stand_in, form);
+    let transformed = || find(&key(Form::Winograd));
+    let found = match form {
+        Form::Winograd => transformed().or_else(|| {
+            let panels = Arc::new(find(&key(Form::Convolution))?.transformed());
+            keep_for(stand_in, key(Form::Winograd), panels.clone());
+            kept().remove(&key(Form::Convolution));
+            Some(panels)
+        }),
+        form => find(&key(form)),
+    };
+    // Somebody else may have transformed them meanwhile.
+    found.or_else(transformed).expect("panels live as long as what stands in for them")
 }
 
 /// Whether a tensor is one value in the place of many.

@@ -72,9 +72,14 @@ impl Case {
     fn draw(rng: &mut ChaCha8Rng, device: &Device) -> Self {
         let channels = [1, 2, 3, 4, 9, 16, 17, 33, 48, 64];
         let mut pick = |most: usize| rng.random_range(0..most);
-        let (from, to) = (channels[pick(10)], channels[pick(10)]);
-        let kernel = [1 + pick(5), 1 + pick(5)];
-        let stride = [1 + pick(3), 1 + pick(3)];
+        let (mut from, mut to) = (channels[pick(10)], channels[pick(10)]);
+        let mut kernel = [1 + pick(5), 1 + pick(5)];
+        let mut stride = [1 + pick(3), 1 + pick(3)];
+        // Half of them are what there is a way with fewer products for.
+        if pick(2) == 0 {
+            [from, to] = [channels[7 + pick(3)], channels[6 + pick(4)]];
+            (kernel, stride) = ([3, 3], [1, 1]);
+        }
         let pads = [pick(3), pick(3), pick(3), pick(3)];
         let size = [kernel[0] + pick(30), kernel[1] + pick(30)];
         let (n, channels_last) = (1 + pick(3), pick(2) == 0);
@@ -126,7 +131,7 @@ fn convolutions_and_their_gradients_are_burns() {
     let _alone = alone(&device);
     with_each_isa(|isa| {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        for round in 0..60 {
+        for round in 0..100 {
             let case = Case::draw(&mut rng, &device);
             let draw = || case.picture(&device);
             let plain = |x: Tensor<4>| case.conv.forward(x);
@@ -175,7 +180,7 @@ fn convolutions_that_end_in_something_are_burns() {
     let activations = [Activation::None, Activation::Relu, Activation::Relu6, Activation::Gelu];
     with_each_isa(|isa| {
         let mut rng = ChaCha8Rng::seed_from_u64(8);
-        for round in 0..60 {
+        for round in 0..100 {
             let case = Case::draw(&mut rng, &device);
             let x = case.picture(&device);
             let activation = activations[round % 4];
@@ -191,6 +196,22 @@ fn convolutions_that_end_in_something_are_burns() {
             assert_close(&found.into_data(), &expected.into_data(), &format!("added to, {name}"));
         }
     });
+}
+
+#[test]
+fn fewer_products_are_taken_where_that_is_faster() {
+    let suits = |kernel: [usize; 2], stride: [usize; 2], output: [usize; 2], channels: usize| {
+        let window = conv::Window { kernel, stride, origin: [0, 0], output };
+        [None, Some(1)].map(|pictures| winograd::suits(&window, channels, channels, pictures))
+    };
+    assert_eq!(suits([3, 3], [1, 1], [56, 56], 64), [true, true]);
+    // Weights that change are transformed for a single small picture.
+    assert_eq!(suits([3, 3], [1, 1], [7, 7], 512), [true, false]);
+    // A tile of which most is thrown away, and channels that cost more to transform than to sum.
+    assert_eq!(suits([3, 3], [1, 1], [1, 1], 512), [false, false]);
+    assert_eq!(suits([3, 3], [1, 1], [56, 56], 16), [false, false]);
+    assert_eq!(suits([3, 3], [2, 2], [56, 56], 64), [false, false]);
+    assert_eq!(suits([3, 1], [1, 1], [56, 56], 64), [false, false]);
 }
 
 fn scaled(conv: &Conv2d, factor: f32) -> Conv2d {

@@ -94,6 +94,26 @@ fn packed_layers_say_the_same_and_nothing_without_their_weights() {
     assert!(layer.forward(rows.clone()).is_nan().any().into_scalar::<bool>());
 }
 
+/// Small pictures and large ones go different ways, which read the weights in different forms.
+#[test]
+fn packed_convolutions_take_pictures_of_any_size_in_any_order() {
+    let device = Device::flex();
+    let _alone = alone(&device);
+    let conv = Conv2dConfig::new([40, 48], [3, 3])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .init(&device);
+    let small = random([2, 40, 1, 2], &device);
+    let large = random([2, 40, 9, 8], &device).permute([0, 1, 3, 2]);
+    for order in [[&small, &large, &small], [&large, &small, &large]] {
+        let packed = fixed::packed(conv.clone());
+        for x in order {
+            let found = fixed::conv2d(&packed, x.clone(), Activation::None);
+            let expected = conv.forward(x.clone());
+            assert_close(&found.into_data(), &expected.into_data(), &format!("{:?}", x.dims()));
+        }
+    }
+}
+
 #[test]
 fn scaled_pictures_are_burns() {
     let device = Device::flex();
