@@ -10,13 +10,16 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, Flex, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::FlexTensor;
-use rayon::prelude::*;
 
 use crate::flex::values;
 use crate::is_plain_flex;
+use crate::threads::{Shared, for_each};
 
 /// Numbers that a thread takes at once; a tensor of fewer is not worth a second thread.
 const CHUNK: usize = 1 << 15;
+
+/// What a number costs, in multiplications: enough that every chunk but a single one is shared.
+const COST: usize = 32;
 
 /// Squares that are added up in single precision, by as many sums as a vector has lanes.
 const RUN: usize = 1024;
@@ -183,8 +186,14 @@ impl OnePass for Flex {
         let sum: f64 = if values.len() <= CHUNK {
             squares(values)
         } else {
-            // Collected before they are added, which keeps the order.
-            let sums: Vec<f64> = values.par_chunks(CHUNK).map(squares).collect();
+            // Kept apart before they are added, which keeps the order.
+            let mut sums = vec![0.0; values.len().div_ceil(CHUNK)];
+            let shared = Shared(sums.as_mut_ptr());
+            for_each(sums.len(), values.len() * COST, |i| {
+                let chunk = &values[i * CHUNK..values.len().min((i + 1) * CHUNK)];
+                // SAFETY: each task has a sum of its own.
+                unsafe { *shared.at(i) = squares(chunk) };
+            });
             sums.into_iter().sum()
         };
         FlexTensor::from_data(TensorData::new(vec![sum as f32], [1]))
@@ -238,14 +247,17 @@ fn pass(
     if params.len() <= CHUNK {
         return pass_alone(params, grads, moments_1, moments_2, change);
     }
-    params
-        .par_chunks(CHUNK)
-        .zip(grads.par_chunks_mut(CHUNK))
-        .zip(moments_1.par_chunks_mut(CHUNK))
-        .zip(moments_2.par_chunks_mut(CHUNK))
-        .for_each(|(((params, grads), moments_1), moments_2)| {
-            pass_alone(params, grads, moments_1, moments_2, change);
-        });
+    let [grads, moments_1, moments_2] =
+        [grads, moments_1, moments_2].map(|values| Shared(values.as_mut_ptr()));
+    for_each(params.len().div_ceil(CHUNK), params.len() * COST, |i| {
+        let first = i * CHUNK;
+        let params = &params[first..params.len().min(first + CHUNK)];
+        let part = |values: Shared| {
+            // SAFETY: all are as long as each other, and each task has a chunk of its own.
+            unsafe { values.part(first, params.len()) }
+        };
+        pass_alone(params, part(grads), part(moments_1), part(moments_2), change);
+    });
 }
 
 /// [`pass`] on one thread. Everything comes by itself and by value, so that the compiler sees that
@@ -268,7 +280,12 @@ fn chunks_mut(values: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
     if values.len() <= CHUNK {
         return work(0, values);
     }
-    values.par_chunks_mut(CHUNK).enumerate().for_each(|(i, chunk)| work(i * CHUNK, chunk));
+    let (len, values) = (values.len(), Shared(values.as_mut_ptr()));
+    for_each(len.div_ceil(CHUNK), len * COST, |i| {
+        let first = i * CHUNK;
+        // SAFETY: each task has a chunk of its own.
+        work(first, unsafe { values.part(first, CHUNK.min(len - first)) });
+    });
 }
 
 fn squares(values: &[f32]) -> f64 {

@@ -289,7 +289,7 @@ pub(crate) fn channel_sums(pixels: &[f32], channels: usize) -> Vec<f32> {
     let all = Shared(sums.as_mut_ptr());
     for_each(blocks, pixels.len() * 2, |block| {
         // SAFETY: each task has the sums of a block for its own.
-        let sums = unsafe { std::slice::from_raw_parts_mut(all.at(block * channels), channels) };
+        let sums = unsafe { all.part(block * channels, channels) };
         let end = pixels.len().min((block + 1) * BLOCK * channels);
         add_rows(sums, &pixels[block * BLOCK * channels..end]);
     });

@@ -32,7 +32,7 @@ pub(crate) fn few_rows(x: &[f32], weights: &[f32], bias: &[f32], k: usize) -> Ve
     let all = Shared(sums.as_mut_ptr());
     for_each(shares, work, |share| {
         // SAFETY: each task has sums of its own.
-        let sums = unsafe { std::slice::from_raw_parts_mut(all.at(share * len), len) };
+        let sums = unsafe { all.part(share * len, len) };
         let end = k * (share + 1) / shares;
         for first in (k * share / shares..end).step_by(BLOCK) {
             let last = end.min(first + BLOCK);

@@ -49,6 +49,7 @@ mod product;
 mod threads;
 mod tile;
 mod winograd;
+mod workers;
 
 use burn::backend::Dispatch;
 use burn::nn::conv::Conv2d;

@@ -40,7 +40,7 @@ impl Panels {
             let (first, width) = (Self::first(panel), packed.width(panel));
             let columns = packed.columns(panel);
             // SAFETY: each task has a panel for its own.
-            let panel = unsafe { std::slice::from_raw_parts_mut(data.at(first * k), k * width) };
+            let panel = unsafe { data.part(first * k, k * width) };
             for &(row, place) in &order {
                 let from = &values[row + first * step..];
                 let to = &mut panel[place * width..][..columns];
@@ -65,7 +65,7 @@ impl Panels {
         for_each(self.len(), data.len() * 2, |panel| {
             let (first, width) = (Self::first(panel), self.width(panel));
             // SAFETY: each task has a panel for its own.
-            let to = unsafe { std::slice::from_raw_parts_mut(to.at(first * grown), grown * width) };
+            let to = unsafe { to.part(first * grown, grown * width) };
             winograd::transform_panel(self.panel(panel), width, to);
         });
         Self { data, k: grown, n: self.n }

@@ -141,7 +141,7 @@ fn by_pixels(
             let first = block * PIXELS;
             let len = PIXELS.min(pixels - first) * channels;
             // SAFETY: each task has some pixels for its own.
-            let to = unsafe { std::slice::from_raw_parts_mut(y.at(first * channels), len) };
+            let to = unsafe { y.part(first * channels, len) };
             fill(first, to);
         });
     };
@@ -210,8 +210,7 @@ pub(crate) fn scale(
             let depth = depth.map(|depth| &depth[image * plane + first..][..pixels]);
             // SAFETY: each task has some pixels of one picture for its own.
             unsafe {
-                let to = y.at((image * plane + first) * channels);
-                let to = std::slice::from_raw_parts_mut(to, pixels * channels);
+                let to = y.part((image * plane + first) * channels, pixels * channels);
                 scale_pixels(planes, depth, to, scaling);
             }
         });

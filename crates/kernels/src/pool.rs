@@ -21,7 +21,7 @@ pub(crate) fn max_pool(
     let ([lines, columns], channels) = (window.output, pictures.channels);
     let image_len = lines * columns * channels;
     let mut places = vec![0_u8; if with_places { pictures.n * image_len } else { 0 }];
-    let base = SharedBytes(places.as_mut_ptr());
+    let base = Shared(places.as_mut_ptr());
     let work = pictures.n * image_len * window.kernel[0] * window.kernel[1] * COMPARING_COST;
     let line_len = columns * channels;
     let fill = |y: Shared| {
@@ -29,9 +29,8 @@ pub(crate) fn max_pool(
             let line = index * line_len;
             // SAFETY: each task has one line of the two outputs for its own.
             unsafe {
-                let y = std::slice::from_raw_parts_mut(y.at(line), line_len);
-                let places =
-                    with_places.then(|| std::slice::from_raw_parts_mut(base.at(line), line_len));
+                let y = y.part(line, line_len);
+                let places = with_places.then(|| base.part(line, line_len));
                 max_line(window, pictures, [index / lines, index % lines], y, places);
             }
         });
@@ -40,20 +39,6 @@ pub(crate) fn max_pool(
     let y = unsafe { written(pictures.n * image_len, fill) };
     (y, places)
 }
-
-#[derive(Clone, Copy)]
-struct SharedBytes(*mut u8);
-
-impl SharedBytes {
-    fn at(self, by: usize) -> *mut u8 {
-        self.0.wrapping_add(by)
-    }
-}
-
-// SAFETY: tasks write disjoint lines.
-unsafe impl Send for SharedBytes {}
-// SAFETY: as above.
-unsafe impl Sync for SharedBytes {}
 
 for_each_isa! {
     /// # Safety
@@ -144,7 +129,7 @@ pub(crate) fn max_pool_gradient(
             // SAFETY: each task has one line for its own; no more beyond the instruction set,
             // which is looked up.
             unsafe {
-                let dx = std::slice::from_raw_parts_mut(dx.at(index * line_len), line_len);
+                let dx = dx.part(index * line_len, line_len);
                 pick_line(window, grads, places, [index / height, index % height], channels, dx);
             }
         });
@@ -224,7 +209,7 @@ pub(crate) fn resize(pictures: &Pictures, [height, width]: [usize; 2]) -> Vec<f3
     let fill = |y: Shared| {
         for_each(pictures.n * height, len * 4, |index| {
             // SAFETY: each task has one line for its own.
-            let to = unsafe { std::slice::from_raw_parts_mut(y.at(index * line_len), line_len) };
+            let to = unsafe { y.part(index * line_len, line_len) };
             let image = pictures.image(index / height);
             let ([above, below], share) = down[index % height];
             for (to, &([left, right], across)) in to.chunks_exact_mut(channels).zip(&right) {
@@ -261,7 +246,7 @@ pub(crate) fn resize_gradient(
     let all = Shared(dx.as_mut_ptr());
     for_each(n, n * oh * ow * channels * 4, |image| {
         // SAFETY: each task has one picture for its own.
-        let dx = unsafe { std::slice::from_raw_parts_mut(all.at(image * image_len), image_len) };
+        let dx = unsafe { all.part(image * image_len, image_len) };
         let grads = grads[image * oh * ow * channels..].chunks_exact(channels);
         for (index, grads) in grads.take(oh * ow).enumerate() {
             let ((lines, share), (columns, across)) = (down[index / ow], right[index % ow]);

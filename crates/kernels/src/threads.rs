@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use rayon::prelude::*;
+use crate::workers::workers;
 
 /// Below this many multiplications, waking the other cores costs more than they save.
 const WORTH_SHARING: usize = 1 << 20;
@@ -24,7 +24,7 @@ pub(crate) fn for_each(tasks: usize, multiplications: usize, run: impl Fn(usize)
     if tasks <= 1 || parts(multiplications) == 1 {
         (0..tasks).for_each(run);
     } else {
-        (0..tasks).into_par_iter().with_max_len(1).for_each(run);
+        workers().share(tasks, &run);
     }
 }
 
@@ -47,17 +47,27 @@ pub(crate) fn with_scratch<R>(len: usize, run: impl FnOnce(&mut [f32]) -> R) -> 
 
 /// An output that tasks write disjoint parts of.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared(pub(crate) *mut f32);
+pub(crate) struct Shared<T = f32>(pub(crate) *mut T);
 
 // SAFETY: the tasks that get a copy write disjoint values, which is for them to see to.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
+impl<T> Shared<T> {
     /// The place `by` values further on.
-    pub(crate) fn at(self, by: usize) -> *mut f32 {
+    pub(crate) fn at(self, by: usize) -> *mut T {
         self.0.wrapping_add(by)
+    }
+
+    /// `len` values from `first` on.
+    ///
+    /// # Safety
+    ///
+    /// They must be there for as long as the caller says, and be nobody else's meanwhile.
+    pub(crate) unsafe fn part<'a>(self, first: usize, len: usize) -> &'a mut [T] {
+        // SAFETY: the caller vouches for it.
+        unsafe { std::slice::from_raw_parts_mut(self.at(first), len) }
     }
 }
 
