@@ -30,12 +30,14 @@
 
 mod adamw;
 mod attention;
+mod bytes;
 mod conv;
 mod depthwise;
 mod few;
 pub mod fixed;
 mod flex;
 mod fused;
+mod int8;
 mod interpolate;
 mod lanes;
 mod learned;
@@ -45,9 +47,11 @@ mod norm;
 mod panels;
 mod picture;
 mod pool;
+mod precision;
 mod product;
 mod threads;
 mod tile;
+mod unfused;
 
 use burn::backend::Dispatch;
 use burn::nn::conv::Conv2d;
@@ -62,6 +66,7 @@ use fused::Fused;
 use learned::Learned;
 pub use math::Activation;
 pub use memory::{keep_freed_memory, use_small_pages};
+pub use precision::Precision;
 
 /// `conv.forward(x)`.
 ///
