@@ -55,6 +55,8 @@ fn main() {
         }
         let rate = 2.0 * (rows * from * to) as f64 / (int8 * 1e6);
         let ratio = int8 / single;
-        println!("{name:<30} {single:8.3} ms single {int8:8.3} ms int8 {ratio:6.2} {rate:8.0} Gop/s");
+        println!(
+            "{name:<30} {single:8.3} ms single {int8:8.3} ms int8 {ratio:6.2} {rate:8.0} Gop/s"
+        );
     }
 }

@@ -70,7 +70,8 @@ impl Way {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         match self {
             Self::Avx512Vnni => {
-                let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+                let wide =
+                    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
                 avx2 && wide && is_x86_feature_detected!("avx512vnni")
             }
             Self::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),

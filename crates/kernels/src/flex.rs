@@ -40,7 +40,7 @@ impl Spec {
         keep: false,
     };
 
-    /// Whether every pixel is for itself.
+    /// Whether every pixel is for itself, and none is left out.
     pub(crate) fn is_one_pixel(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0; 4]
     }

@@ -61,7 +61,10 @@ impl Quantized {
             zeros: vec![0; rows],
         };
         // SAFETY: none beyond the instruction set, which is looked up.
-        let run = |((bytes, (scales, zeros)), values): ((&mut [u8], (&mut [f32], &mut [i32])), &[f32])| unsafe {
+        let run = |((bytes, (scales, zeros)), values): (
+            (&mut [u8], (&mut [f32], &mut [i32])),
+            &[f32],
+        )| unsafe {
             quantize_rows(values, k, bytes, row, scales, zeros);
         };
         let Self { bytes, scales, zeros, .. } = &mut quantized;
@@ -378,7 +381,10 @@ unsafe fn tile<S: Sums, const ROWS: usize, const VECTORS: usize>(part: &Task, as
                 let scale = S::Floats::load(b.add(v * width)).mul(S::Floats::splat(scale));
                 let mut y = sum.floats_less(zero, byte_sums.add(v * width)).mul(scale);
                 if !part.finish.bias.is_null() {
-                    y = y.add(S::Floats::load_part(part.finish.bias.wrapping_add(v * width), left(v)));
+                    y = y.add(S::Floats::load_part(
+                        part.finish.bias.wrapping_add(v * width),
+                        left(v),
+                    ));
                 }
                 y.store_part(part.c.add(row * part.c_row + v * width), left(v));
             }

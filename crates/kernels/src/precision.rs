@@ -7,7 +7,7 @@ use burn::backend::{Dispatch, Flex, backend_extension};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, s};
 use burn_flex::FlexTensor;
 use serde::{Deserialize, Serialize};
 
@@ -90,8 +90,13 @@ impl Precision {
             return fixed::conv2d(conv, x, activation);
         }
         let bias = bias(conv, &x.device()).into_dispatch();
-        let (x, weight) = (x.into_dispatch(), conv.weight.val().into_dispatch());
-        Tensor::from_dispatch(Dispatch::pixels_in_bytes(x, weight, bias, activation))
+        let (x, weight) = (strided(x, conv.stride), conv.weight.val().into_dispatch());
+        Tensor::from_dispatch(Dispatch::pixels_in_bytes(
+            x.into_dispatch(),
+            weight,
+            bias,
+            activation,
+        ))
     }
 
     /// [`fixed::conv2d_add`].
@@ -106,18 +111,16 @@ impl Precision {
             return fixed::conv2d_add(conv, x, add, activation);
         }
         let bias = bias(conv, &x.device()).into_dispatch();
-        let (x, weight) = (x.into_dispatch(), conv.weight.val().into_dispatch());
-        let add = add.into_dispatch();
+        let (x, weight) = (strided(x, conv.stride), conv.weight.val().into_dispatch());
+        let (x, add) = (x.into_dispatch(), add.into_dispatch());
         Tensor::from_dispatch(Dispatch::pixels_add_in_bytes(x, weight, bias, add, activation))
     }
 
     /// Whether a convolution of `x` multiplies bytes.
     fn has_bytes(self, conv: &Conv2d, x: &Tensor<4>) -> bool {
-        let plain = spec(conv, x).is_some_and(|spec| spec.is_one_pixel());
-        self == Self::Int8 && plain && conv.groups == 1 && is_plain_flex(x) && {
-            let [_, channels, ..] = conv.weight.dims();
-            is_worth_it(channels)
-        }
+        let plain = spec(conv, x).is_some_and(|spec| spec.padding == [0; 4]);
+        let plain = plain && conv.groups == 1 && is_plain_flex(x);
+        self == Self::Int8 && plain && is_worth_it(&conv.weight.dims())
     }
 
     /// [`fixed::packed`], for a module whose layers are run by the functions here: their weights are
@@ -136,9 +139,23 @@ impl fmt::Display for Precision {
     }
 }
 
-/// Whether making bytes of a pixel's channels costs less than multiplying them saves.
-fn is_worth_it(channels: usize) -> bool {
-    (1..=MOST_INPUTS).contains(&channels)
+/// Whether a weight is multiplied in bytes: that of a linear layer `[k, n]`, or of a convolution of
+/// one pixel `[n, k, 1, 1]` with enough channels. Making bytes of `k` of them and floats of `n` sums
+/// costs as much as some products save.
+fn is_worth_it(dims: &[usize]) -> bool {
+    match *dims {
+        [k, _] => k <= MOST_INPUTS,
+        [n, k, 1, 1] => k <= MOST_INPUTS && k * n >= 32 * (k + n),
+        _ => false,
+    }
+}
+
+/// The pixels that a convolution with a stride looks at.
+fn strided(x: Tensor<4>, [down, right]: [usize; 2]) -> Tensor<4> {
+    if [down, right] == [1, 1] {
+        return x;
+    }
+    x.slice([s![..], s![..], s![..;down as isize], s![..;right as isize]])
 }
 
 struct BytePacker;
@@ -152,12 +169,10 @@ impl ModuleMapper for BytePacker {
         if !moves || !is_plain_flex(&weight) {
             return param;
         }
-        let in_bytes = if D == 2 { dims[0] <= MOST_INPUTS } else { is_worth_it(dims[1]) }
-            && dims[2.min(D)..].iter().all(|&size| size == 1);
         let one = Tensor::<D>::full([1; D], f32::NAN, &weight.device());
         let stand_in = one.expand(dims).into_dispatch();
         let weight = weight.into_dispatch();
-        let packed = if in_bytes {
+        let packed = if is_worth_it(&dims) {
             Dispatch::pack_away_in_bytes(weight, stand_in)
         } else {
             Dispatch::pack_away(weight, stand_in)
