@@ -6,14 +6,12 @@
 //! same on every processor; what comes before and after is written so that its bits are the same
 //! too. Nothing is fused here: a product and a sum round twice everywhere.
 
-use rayon::prelude::*;
-
 use crate::bytes::{Sums, Way, for_each_way};
 use crate::conv::Ending;
 use crate::lanes::{Lanes, for_each_isa};
 use crate::math::{Activation, activate};
 use crate::panels::Panels;
-use crate::threads::{Shared, even_shares, for_each, parts};
+use crate::threads::{Shared, for_each, parts, with_scratch};
 use crate::tile::Finish;
 use crate::unfused::Unfused;
 
@@ -26,77 +24,20 @@ pub(crate) const MOST_INPUTS: usize = 1 << 16;
 /// Bytes of the rows of a task: they and a panel of weights fit a level-2 cache.
 const TASK_BYTES: usize = 512 * 1024;
 
-/// Rows of a task are a multiple of this where there are enough: whole tiles.
-const STEP: usize = 14;
-
-/// Rows that one task makes bytes of.
-const TOGETHER: usize = 16;
-
-/// What making a byte costs, in multiplications.
-const QUANTIZING_COST: usize = 8;
-
-/// Rows of bytes and what they stand for.
-pub(crate) struct Quantized {
-    /// `row` bytes for each; behind its `k` values a row has zeros.
-    bytes: Vec<u8>,
-    row: usize,
-    k: usize,
-    scales: Vec<f32>,
-    zeros: Vec<i32>,
-}
-
-impl Quantized {
-    /// `values` in rows of `k`.
-    ///
-    /// A row with something in it that is not a finite number has a scale that is not a number.
-    pub(crate) fn new(values: &[f32], k: usize) -> Self {
-        let rows = values.len().checked_div(k).unwrap_or(0);
-        // An odd number of cache lines: rows that lie a power of two apart would share a few.
-        let row = k.next_multiple_of(64) | 64;
-        let mut quantized = Self {
-            bytes: vec![0; rows * row],
-            row,
-            k,
-            scales: vec![0.0; rows],
-            zeros: vec![0; rows],
-        };
-        // SAFETY: none beyond the instruction set, which is looked up.
-        let run = |((bytes, (scales, zeros)), values): (
-            (&mut [u8], (&mut [f32], &mut [i32])),
-            &[f32],
-        )| unsafe {
-            quantize_rows(values, k, bytes, row, scales, zeros);
-        };
-        let Self { bytes, scales, zeros, .. } = &mut quantized;
-        if parts(values.len() * QUANTIZING_COST) == 1 {
-            run(((bytes, (scales, zeros)), values));
-        } else {
-            let of_rows = scales.par_chunks_mut(TOGETHER).zip(zeros.par_chunks_mut(TOGETHER));
-            let blocks = bytes.par_chunks_mut(TOGETHER * row).zip(of_rows);
-            blocks.zip(values.par_chunks(TOGETHER * k)).for_each(run);
-        }
-        quantized
-    }
-
-    /// Number of rows.
-    pub(crate) fn len(&self) -> usize {
-        self.scales.len()
-    }
-
-    /// What a row's bytes are multiplied by, and which of them stands for zero.
-    #[cfg(test)]
-    pub(crate) fn parts(&self, row: usize) -> (&[u8], f32, i32) {
-        (&self.bytes[row * self.row..][..self.k], self.scales[row], self.zeros[row])
-    }
-}
+/// Rows of the largest tile.
+const TILE: usize = 14;
 
 for_each_isa! {
+    /// Makes bytes of rows of `k` values: `row` bytes for each, of which those behind the values stay
+    /// as they are, and two numbers, the scale and the byte that stands for zero.
+    ///
+    /// A row with something in it that is not a finite number has a scale that is not a number.
+    ///
     /// # Safety
     ///
     /// None beyond the instruction set, which is looked up.
-    unsafe fn quantize_rows(
-        values: &[f32], k: usize, bytes: &mut [u8], row: usize,
-        scales: &mut [f32], zeros: &mut [i32],
+    pub(crate) unsafe fn quantize_rows(
+        values: &[f32], k: usize, bytes: &mut [u8], row: usize, scales: &mut [[f32; 2]],
     ) = quantize_rows_with
 }
 
@@ -106,36 +47,39 @@ unsafe fn quantize_rows_with<S: Lanes>(
     k: usize,
     bytes: &mut [u8],
     row: usize,
-    scales: &mut [f32],
-    zeros: &mut [i32],
+    scales: &mut [[f32; 2]],
 ) {
     let rows = values.chunks_exact(k).zip(bytes.chunks_exact_mut(row));
-    for ((x, bytes), (scale, zero)) in rows.zip(scales.iter_mut().zip(zeros)) {
+    for ((x, bytes), scales) in rows.zip(scales) {
         // SAFETY: the processor has `S`.
         let (least, most) = unsafe { range::<S>(x) };
-        *scale = most / STEPS - least / STEPS;
-        if *scale < f32::MIN_POSITIVE {
-            *scale = 0.0; // nothing but zeros, or as good as that
-        }
-        let inverse = 1.0 / *scale;
-        if !inverse.is_finite() || inverse == 0.0 {
+        let scale = most / STEPS - least / STEPS;
+        // Nothing but zeros, or as good as that.
+        let scale = if scale < f32::MIN_POSITIVE { 0.0 } else { scale };
+        let inverse = 1.0 / scale;
+        if !inverse.is_finite() {
+            *scales = [scale, 0.0];
             continue;
         }
-        let shift = ROUND + (-least * inverse).round_ties_even();
-        *zero = (shift - ROUND) as i32;
+        let zero = (-least * inverse).round_ties_even();
+        *scales = [scale, zero];
         for (byte, &x) in bytes.iter_mut().zip(x) {
-            // Adding to a number whose last bit is worth one rounds, and leaves the byte there.
-            *byte = (x * inverse + shift).to_bits() as u8;
+            *byte = rounded(x * inverse + zero);
         }
     }
+}
+
+/// The nearest whole number, of which the last byte.
+///
+/// Adding to a number whose last bit is worth one rounds, and leaves the byte there.
+#[inline(always)]
+fn rounded(value: f32) -> u8 {
+    (value + 12_582_912.0).to_bits() as u8 // 1.5 * 2^23
 }
 
 /// How many steps lie between a row's least and its largest value. One less than bytes have, since
 /// both round: a sum of two is at most half a step further out on either side.
 const STEPS: f32 = 254.0;
-
-/// `1.5 * 2^23`
-const ROUND: f32 = 12_582_912.0;
 
 /// The least value of a row, or zero if that is less, and the largest; not numbers where one of the
 /// values is infinite or no number.
@@ -185,9 +129,9 @@ pub(crate) fn words(values: &[f32], rows: &[usize], n: usize, step: usize) -> Pa
         let words = words[place / 4 * n..].iter_mut().zip(&mut sums);
         let weights = values[row..].iter().step_by(step).zip(&scales);
         for ((word, sum), (&value, &scale)) in words.zip(weights) {
-            let byte = if scale > 0.0 { (value / scale).round_ties_even() as i8 } else { 0 };
-            *word |= u32::from(byte.cast_unsigned()) << (8 * (place % 4));
-            *sum += i32::from(byte);
+            let byte = if scale > 0.0 { rounded(value / scale) } else { 0 };
+            *word |= u32::from(byte) << (8 * (place % 4));
+            *sum += i32::from(byte.cast_signed());
         }
     }
     words.extend(scales.into_iter().map(f32::to_bits));
@@ -200,7 +144,7 @@ pub(crate) fn words(values: &[f32], rows: &[usize], n: usize, step: usize) -> Pa
 /// The largest byte of a weight.
 const LARGEST: f32 = 127.0;
 
-/// Multiplies rows by [`words`] and writes rows `y_row` apart.
+/// Multiplies rows of `k` values, one after another, by [`words`] and writes rows `y_row` apart.
 ///
 /// # Safety
 ///
@@ -208,52 +152,66 @@ const LARGEST: f32 = 127.0;
 /// The processor has the instructions of `way`.
 pub(crate) unsafe fn product(
     way: Way,
-    a: &Quantized,
+    values: &[f32],
+    k: usize,
     weights: &Panels,
     ending: Ending,
     y: Shared,
     y_row: usize,
 ) {
-    let (m, groups) = (a.len(), weights.k() - BEHIND);
-    if m == 0 || weights.n() == 0 {
+    let groups = weights.k() - BEHIND;
+    if values.is_empty() || weights.n() == 0 {
         return;
     }
-    assert_eq!(a.k.div_ceil(4), groups, "width of the rows");
+    let m = values.len() / k;
+    assert_eq!(k.div_ceil(4), groups, "width of the rows");
     assert!(ending.bias.is_none_or(|bias| bias.len() == weights.n()));
     assert!(ending.gate.is_none(), "products in bytes have no gate");
     let finish = ending.finish();
-    let work = m * a.k * weights.n() / 4;
+    let work = m * k * weights.n() / 4;
     let threads = parts(work);
-    let fitting = (TASK_BYTES / a.row).clamp(STEP, 32 * STEP);
-    // As for products of floats: panels are dealt out where they can evenly, else rows, or both.
-    let shares = even_shares(weights.len(), threads);
-    let rows = fitting.min(m.div_ceil(threads / shares)).next_multiple_of(STEP);
+    // An odd number of cache lines: rows that lie a power of two apart would share a few.
+    let a_row = k.next_multiple_of(64) | 64;
+    // Every thread makes bytes of rows of its own; where they are few, all of them of all rows.
+    let fitting = (TASK_BYTES / a_row).max(TILE);
+    let blocks = m.div_ceil(fitting).next_multiple_of(threads).min(m.div_ceil(TILE));
+    let rows = m.div_ceil(blocks);
     let blocks = m.div_ceil(rows);
-    let shares = shares.max(threads.div_ceil(blocks).min(weights.len()));
+    let shares = threads.div_ceil(blocks).min(weights.len());
     for_each(blocks * shares, work, |index| {
         let (first, share) = (index % blocks * rows, index / blocks);
+        let rows = rows.min(m - first);
         let panels = weights.share(share, shares);
-        for panel in panels.clone() {
-            let to = first * y_row + Panels::first(panel);
-            let task = Task {
-                a: a.bytes[first * a.row..].as_ptr(),
-                a_row: a.row,
-                scales: a.scales[first..].as_ptr(),
-                zeros: a.zeros[first..].as_ptr(),
-                rows: rows.min(m - first),
-                b: weights.panel(panel).as_ptr(),
-                b_row: weights.width(panel),
-                groups,
-                next: weights.next(panel, &panels),
-                c: y.at(to),
-                c_row: y_row,
-                columns: weights.columns(panel),
-                finish: finish.at(to, Panels::first(panel)),
+        with_scratch(rows * (a_row / size_of::<f32>() + 2), |scratch| {
+            let (scales, bytes) = scratch.split_at_mut(2 * rows);
+            let scales = scales.as_chunks_mut().0;
+            // SAFETY: as many bytes as the rest has, of any content.
+            let bytes = unsafe {
+                std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast::<u8>(), rows * a_row)
             };
-            // SAFETY: the rows are inside `a`, panels are whole, the caller vouches for the output
-            // and the way, and each task has rows or panels of its own.
-            unsafe { rows_by_panel(way, &task) };
-        }
+            // SAFETY: none beyond the instruction set, which is looked up.
+            unsafe { quantize_rows(&values[first * k..][..rows * k], k, bytes, a_row, scales) };
+            for panel in panels.clone() {
+                let to = first * y_row + Panels::first(panel);
+                let task = Task {
+                    a: bytes.as_ptr(),
+                    a_row,
+                    scales: scales.as_ptr(),
+                    rows,
+                    b: weights.panel(panel).as_ptr(),
+                    b_row: weights.width(panel),
+                    groups,
+                    next: weights.next(panel, &panels),
+                    c: y.at(to),
+                    c_row: y_row,
+                    columns: weights.columns(panel),
+                    finish: finish.at(to, Panels::first(panel)),
+                };
+                // SAFETY: the rows are inside `bytes`, panels are whole, the caller vouches for the
+                // output and the way, and each task has rows or panels of its own.
+                unsafe { rows_by_panel(way, &task) };
+            }
+        });
     });
 }
 
@@ -262,8 +220,8 @@ pub(crate) unsafe fn product(
 struct Task {
     a: *const u8,
     a_row: usize,
-    scales: *const f32,
-    zeros: *const i32,
+    /// Of each row the scale, and the byte that stands for zero.
+    scales: *const [f32; 2],
     rows: usize,
     /// `[groups + 2, b_row]`
     b: *const f32,
@@ -304,7 +262,6 @@ unsafe fn rows_by_panel_with<S: Sums>(task: &Task) {
                 let part = Task {
                     a: task.a.add(done * task.a_row),
                     scales: task.scales.add(done),
-                    zeros: task.zeros.add(done),
                     b: task.b.add(column),
                     c: task.c.add(to),
                     columns: left,
@@ -376,10 +333,10 @@ unsafe fn tile<S: Sums, const ROWS: usize, const VECTORS: usize>(part: &Task, as
         let byte_sums = b.add(part.b_row).cast::<i32>();
         let left = |v: usize| part.columns.saturating_sub(v * width).min(width);
         for (row, sums) in sums.iter().enumerate() {
-            let (scale, zero) = (*part.scales.add(row), *part.zeros.add(row));
+            let [scale, zero] = *part.scales.add(row);
             for (v, &sum) in sums.iter().enumerate() {
                 let scale = S::Floats::load(b.add(v * width)).mul(S::Floats::splat(scale));
-                let mut y = sum.floats_less(zero, byte_sums.add(v * width)).mul(scale);
+                let mut y = sum.floats_less(zero as i32, byte_sums.add(v * width)).mul(scale);
                 if !part.finish.bias.is_null() {
                     y = y.add(S::Floats::load_part(
                         part.finish.bias.wrapping_add(v * width),

@@ -16,7 +16,7 @@ use crate::conv::Ending;
 use crate::fixed;
 use crate::flex::{tensor, values};
 use crate::fused::Fused;
-use crate::int8::{MOST_INPUTS, Quantized, product};
+use crate::int8::{MOST_INPUTS, product};
 use crate::panels::{Form, pack_away, panels};
 use crate::picture::{channels_last, dense};
 use crate::threads::written;
@@ -309,12 +309,11 @@ fn multiply(
     let bias = bias.to_contiguous();
     let weights = panels(weight, form, true);
     let n = weights.n();
-    let quantized = Quantized::new(x, k);
-    let len = quantized.len() * n;
+    let len = x.len().checked_div(k).unwrap_or(0) * n;
     assert!(add.is_none_or(|add| add.len() == len), "what is added has the output's shape");
     let ending = Ending { bias: Some(values(&bias)), gate: None, add, activation };
     // SAFETY: the kernel writes `n` values of every row, and what is added has as many; the best
     // way is one that the processor has.
-    let y = unsafe { written(len, |y| product(Way::best(), &quantized, &weights, ending, y, n)) };
+    let y = unsafe { written(len, |y| product(Way::best(), x, k, &weights, ending, y, n)) };
     (y, n)
 }

@@ -378,7 +378,7 @@ mod tests {
         prepare(&mut notes, &cache).unwrap();
         assert!(notes.last().unwrap().contains("read from"), "{notes:?}");
         // In another precision they are other features.
-        let int8 = recipe.policy.with_precision(Precision::Int8).unwrap();
+        let int8 = recipe.policy.clone().with_precision(Precision::Int8).unwrap();
         let recipe = Recipe { policy: int8, ..frozen_recipe() };
         let policy = testing::policy(&recipe, frames.dataset(), &device);
         let note = &mut |text: &str| text.contains("written to");

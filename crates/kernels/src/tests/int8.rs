@@ -3,10 +3,12 @@
 
 use std::cell::RefCell;
 
+use burn::tensor::s;
+
 use super::*;
 use crate::bytes::Way;
 use crate::conv::Ending;
-use crate::int8::{Quantized, product, words};
+use crate::int8::{product, quantize_rows, words};
 use crate::panels::Panels;
 use crate::threads::written;
 
@@ -27,10 +29,18 @@ fn packed_words(weights: &[f32], k: usize, n: usize) -> Panels {
     words(weights, &rows, n, 1)
 }
 
-fn run(way: Way, a: &Quantized, weights: &Panels, ending: Ending) -> Vec<f32> {
+fn run(way: Way, x: &[f32], k: usize, weights: &Panels, ending: Ending) -> Vec<f32> {
     let n = weights.n();
     // SAFETY: the kernel writes every row, and the ways asked for are there.
-    unsafe { written(a.len() * n, |y| product(way, a, weights, ending, y, n)) }
+    unsafe { written(x.len() / k * n, |y| product(way, x, k, weights, ending, y, n)) }
+}
+
+/// The bytes of rows, and each row's scale and byte for zero.
+fn quantized(x: &[f32], k: usize) -> (Vec<u8>, Vec<[f32; 2]>) {
+    let (mut bytes, mut scales) = (vec![0; x.len()], vec![[0.0; 2]; x.len() / k]);
+    // SAFETY: none beyond the instruction set, which is looked up.
+    unsafe { quantize_rows(x, k, &mut bytes, k, &mut scales) };
+    (bytes, scales)
 }
 
 /// The bytes of a column of weights and what they are multiplied by, without the kernel's help.
@@ -49,17 +59,17 @@ fn sums_are_those_of_whole_numbers_in_every_way() {
         let [m, k, n] = [pick(60), pick(400), pick(100)];
         let x = rows(&mut rng, m, k);
         let weights: Vec<f32> = (0..k * n).map(|_| rng.random_range(-2.0..2.0)).collect();
-        let quantized = Quantized::new(&x, k);
+        let (bytes, scales) = quantized(&x, k);
         let packed = packed_words(&weights, k, n);
         for way in Way::there() {
-            let found = run(way, &quantized, &packed, Ending::NOTHING);
+            let found = run(way, &x, k, &packed, Ending::NOTHING);
             for j in 0..n {
                 let (column, weight_scale) = column(&weights, n, j);
                 for i in 0..m {
-                    let (bytes, scale, zero) = quantized.parts(i);
-                    let products = bytes.iter().zip(&column);
+                    let [scale, zero] = scales[i];
+                    let products = bytes[i * k..][..k].iter().zip(&column);
                     let sum: i64 =
-                        products.map(|(&byte, w)| (i64::from(byte) - i64::from(zero)) * w).sum();
+                        products.map(|(&byte, w)| (i64::from(byte) - zero as i64) * w).sum();
                     let expected = sum as f32 * (weight_scale * scale);
                     let found = found[i * n + j];
                     assert_eq!(found, expected, "{way:?}, round {round}, [{m}, {k}, {n}], {i} {j}");
@@ -72,11 +82,11 @@ fn sums_are_those_of_whole_numbers_in_every_way() {
 #[test]
 fn the_largest_bytes_do_not_overflow() {
     let (m, k, n) = (3, crate::int8::MOST_INPUTS, 5);
-    let quantized = Quantized::new(&vec![1.0; m * k], k);
+    let x = vec![1.0; m * k];
     let weights: Vec<f32> = (0..k * n).map(|i| if i % n % 2 == 0 { 1.0 } else { -1.0 }).collect();
     let packed = packed_words(&weights, k, n);
     for way in Way::there() {
-        for (i, &y) in run(way, &quantized, &packed, Ending::NOTHING).iter().enumerate() {
+        for (i, &y) in run(way, &x, k, &packed, Ending::NOTHING).iter().enumerate() {
             let expected = if i % n % 2 == 0 { k as f32 } else { -(k as f32) };
             assert!((y - expected).abs() <= 1e-5 * k as f32, "{way:?}: {y} for {expected}");
         }
@@ -92,11 +102,11 @@ fn a_value_is_at_most_half_a_step_away_and_zero_not_at_all() {
         for k in [1, 3, 15, 16, 17, 64, 333] {
             let mut x = rows(&mut rng, 9, k);
             x[k / 2] = 0.0;
-            let quantized = Quantized::new(&x, k);
-            for (row, x) in x.chunks_exact(k).enumerate() {
-                let (bytes, scale, zero) = quantized.parts(row);
+            let (bytes, scales) = quantized(&x, k);
+            let rows = x.chunks_exact(k).zip(bytes.chunks_exact(k)).zip(scales);
+            for ((x, bytes), [scale, zero]) in rows {
                 for (&byte, &x) in bytes.iter().zip(x) {
-                    let back = scale * (i32::from(byte) - zero) as f32;
+                    let back = scale * (f32::from(byte) - zero);
                     assert!((back - x).abs() <= 0.501 * scale, "{isa}: {back} for {x}, {scale}");
                     assert!(x != 0.0 || back == 0.0, "{isa}: {back} for zero");
                 }
@@ -122,9 +132,8 @@ fn every_way_gives_the_same_bits_whatever_follows() {
                 let ending = Ending { bias: Some(&bias), gate: None, add, activation };
                 let bits = RefCell::new(Vec::new());
                 with_each_isa(|isa| {
-                    let quantized = Quantized::new(&x, k);
                     for way in Way::there() {
-                        let y = run(way, &quantized, &packed, ending);
+                        let y = run(way, &x, k, &packed, ending);
                         let y: Vec<_> = y.into_iter().map(f32::to_bits).collect();
                         bits.borrow_mut().push((format!("{isa}, {way:?}"), y));
                     }
@@ -135,6 +144,19 @@ fn every_way_gives_the_same_bits_whatever_follows() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_row_is_the_same_alone_and_among_others() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let (m, k, n) = (90, 640, 70);
+    let x = rows(&mut rng, m, k);
+    let weights: Vec<f32> = (0..k * n).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let packed = packed_words(&weights, k, n);
+    let all = run(Way::best(), &x, k, &packed, Ending::NOTHING);
+    for (x, y) in x.chunks_exact(k).zip(all.chunks_exact(n)) {
+        assert_eq!(run(Way::best(), x, k, &packed, Ending::NOTHING), y);
     }
 }
 
@@ -180,24 +202,28 @@ fn layers_in_bytes_are_nearly_burns() {
 fn a_convolution_of_one_pixel_is_a_linear_layer_in_bytes_and_others_stay() {
     let device = Device::flex();
     let _alone = alone(&device);
-    let (x, add) = (random([2, 24, 5, 7], &device), random([2, 40, 5, 7], &device));
-    let conv = Conv2dConfig::new([24, 40], [1, 1]).init(&device);
-    let mut layer = LinearConfig::new(24, 40).init(&device);
-    let weight = conv.weight.val().reshape([40, 24]).transpose();
+    let (x, add) = (random([2, 64, 5, 7], &device), random([2, 80, 5, 7], &device));
+    let conv = Conv2dConfig::new([64, 80], [1, 1]).init(&device);
+    let mut layer = LinearConfig::new(64, 80).init(&device);
+    let weight = conv.weight.val().reshape([80, 64]).transpose();
     layer.weight = burn::module::Param::from_tensor(weight);
     layer.bias = conv.bias.clone();
     let tokens = |x: Tensor<4>, width| x.permute([0, 2, 3, 1]).reshape([2, 35, width]);
     let int8 = Precision::Int8;
-    let expected = int8.linear(&layer, tokens(x.clone(), 24), Activation::Relu6);
+    let expected = int8.linear(&layer, tokens(x.clone(), 64), Activation::Relu6);
     let found = int8.conv2d(&conv, x.clone(), Activation::Relu6);
-    assert_eq!(tokens(found, 40).into_data(), expected.into_data());
-    let expected = int8.linear_add(&layer, tokens(x.clone(), 24), tokens(add.clone(), 40));
+    assert_eq!(tokens(found.clone(), 80).into_data(), expected.into_data());
+    let with_stride = Conv2d { stride: [2, 3], ..conv.clone() };
+    let expected = found.slice([s![..], s![..], s![..;2], s![..;3]]);
+    let found = int8.conv2d(&with_stride, x.clone(), Activation::Relu6);
+    assert_eq!(found.into_data(), expected.into_data());
+    let expected = int8.linear_add(&layer, tokens(x.clone(), 64), tokens(add.clone(), 80));
     let found = int8.conv2d_add(&conv, x.clone(), add, Activation::None);
-    assert_eq!(tokens(found, 40).into_data(), expected.into_data());
+    assert_eq!(tokens(found, 80).into_data(), expected.into_data());
     for config in [
-        Conv2dConfig::new([24, 8], [3, 3]),
-        Conv2dConfig::new([24, 24], [1, 1]).with_groups(24),
-        Conv2dConfig::new([24, 8], [1, 1]).with_stride([2, 2]),
+        Conv2dConfig::new([64, 80], [3, 3]),
+        Conv2dConfig::new([64, 64], [1, 1]).with_groups(64),
+        Conv2dConfig::new([64, 16], [1, 1]),
     ] {
         let conv = config.init(&device);
         let found = int8.conv2d(&conv, x.clone(), Activation::None);
@@ -267,11 +293,12 @@ fn layers_packed_in_bytes_say_the_same_and_nothing_in_single_precision() {
     assert!(plain.iter().all(|value| value.is_nan()));
 
     let convs = [
-        Conv2dConfig::new([30, 9], [1, 1]),
-        Conv2dConfig::new([30, 9], [3, 3]),
-        Conv2dConfig::new([30, 30], [3, 3]).with_groups(30),
+        Conv2dConfig::new([70, 90], [1, 1]),
+        Conv2dConfig::new([70, 9], [1, 1]),
+        Conv2dConfig::new([70, 9], [3, 3]),
+        Conv2dConfig::new([70, 70], [3, 3]).with_groups(70),
     ];
-    let x = random([1, 30, 6, 6], &device);
+    let x = random([1, 70, 6, 6], &device);
     for config in convs {
         let conv = config.init(&device);
         let expected = int8.conv2d(&conv, x.clone(), Activation::Relu).into_data();
