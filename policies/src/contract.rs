@@ -98,12 +98,12 @@ pub enum PolicyError {
     },
     /// Bytes are asked of a backbone that is learned.
     #[error(
-        "`precision = \"int8\"` needs a frozen backbone, found `fine_tune = true`: leave one of them out"
+        "`precision = \"int8\"`: expected a frozen backbone, found `fine_tune = true`; leave one of them out"
     )]
     Int8FineTuned,
     /// Bytes are asked of a network that hardly multiplies any.
     #[error(
-        "{architecture} has no layers that compute in int8, expected linear ones or convolutions of one pixel: leave `precision` out, or use `--frozen single`"
+        "`precision = \"int8\"`: expected many linear layers or convolutions of one pixel, which {architecture} has not; leave it out, or use `--frozen single` for a run that is trained"
     )]
     Int8Architecture {
         /// The network.
@@ -111,7 +111,7 @@ pub enum PolicyError {
     },
     /// Bytes are asked of a GPU.
     #[error(
-        "int8 features are computed on the CPU alone: use `--device cpu`, or `--frozen single` for a run that is trained"
+        "int8 features are computed on the CPU alone; use `--device cpu`, or `--frozen single` for a run that is trained"
     )]
     Int8Device,
     /// A precision is asked of a policy that has nothing frozen.
