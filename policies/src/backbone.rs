@@ -223,15 +223,15 @@ mod tests {
 
     #[test]
     fn a_recipe_names_the_precision_and_one_that_does_not_has_single() {
-        let read = |text: &str| toml::from_str::<BackboneConfig>(text);
-        let plain = read("architecture = 'mobilenet-v2'").unwrap();
+        let read = |text: &str| serde_json::from_str::<BackboneConfig>(text);
+        let plain = read(r#"{"architecture":"mobilenet-v2"}"#).unwrap();
         assert_eq!(plain.precision, Precision::Single);
-        assert!(!toml::to_string(&plain).unwrap().contains("precision"));
-        let int8 = read("architecture = 'mobilenet-v2'\nprecision = 'int8'").unwrap();
+        assert!(!serde_json::to_string(&plain).unwrap().contains("precision"));
+        let int8 = read(r#"{"architecture":"mobilenet-v2","precision":"int8"}"#).unwrap();
         assert_eq!(int8.precision, Precision::Int8);
-        assert_eq!(read(&toml::to_string(&int8).unwrap()).unwrap(), int8);
-        let error = read("architecture = 'mobilenet-v2'\nprecision = 'int4'").unwrap_err();
-        assert!(error.message().contains("`single` or `int8`"), "{error}");
+        assert_eq!(read(&serde_json::to_string(&int8).unwrap()).unwrap(), int8);
+        let error = read(r#"{"architecture":"mobilenet-v2","precision":"int4"}"#).unwrap_err();
+        assert!(error.to_string().contains("`single` or `int8`"), "{error}");
     }
 
     #[test]

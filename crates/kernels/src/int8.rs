@@ -59,6 +59,7 @@ unsafe fn quantize_rows_with<S: Lanes>(
         let inverse = 1.0 / scale;
         if !inverse.is_finite() {
             *scales = [scale, 0.0];
+            bytes.fill(0);
             continue;
         }
         let zero = (-least * inverse).round_ties_even();
