@@ -135,6 +135,10 @@ fn words_that_clap_refuses_list_what_there_is() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(error.contains("expected drawer or door, found `window`"), "{error}");
+    let output = lab.run("eval run --data data --frozen half");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("unknown variant `half`, expected `single` or `int8`"), "{error}");
 }
 
 #[test]

@@ -73,6 +73,45 @@ fn two_devices_come_to_what_one_comes_to() {
 }
 
 #[test]
+fn frozen_features_in_int8_are_trained_on_and_asked_for() {
+    let lab = Lab::new();
+    lab.record(3);
+    let (common, _) = RECIPE.split_once("[policy]").unwrap();
+    let write = |backbone: &str| {
+        let policy = "[policy]\nkind = 'frozen'\npool = 'mean'\nhead = { hidden = [16] }";
+        lab.write("recipe.toml", &format!("{common}{policy}\n[policy.backbone]\n{backbone}"));
+    };
+    let train = "train recipe.toml --data data --plain --steps 4 --out";
+    write("architecture = 'mobilenet-v2'\ntaps = ['stage_14']\nprecision = 'int8'");
+    lab.succeed(&format!("{train} run"));
+    let config = fs::read_to_string(lab.path().join("run/last/config.json")).unwrap();
+    assert!(config.contains("\"precision\": \"int8\""), "{config}");
+    let told = "frozen features in single precision, the run was trained on int8";
+    let eval = |flag: &str| {
+        let output = lab.run(&format!("eval run --data data --json {flag}"));
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap().contains(told);
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap(), said)
+    };
+    let (int8, said) = eval("");
+    assert!(!said);
+    assert_eq!(eval("--frozen int8"), (int8.clone(), false));
+    let (single, said) = eval("--frozen single");
+    assert!(said);
+    let mse = |report: &Value| report["relative_mse"].as_f64().unwrap();
+    assert!((mse(&int8) / mse(&single) - 1.0).abs() < 0.05, "{int8} {single}");
+    assert_ne!(int8, single);
+
+    write("architecture = 'mobilenet-v2'\nfine_tune = true\nprecision = 'int8'");
+    let error = lab.fail(&format!("{train} tuned"));
+    assert!(error.contains("expected a frozen backbone"), "{error}");
+    lab.write("recipe.toml", RECIPE);
+    lab.succeed(&format!("{train} hansen"));
+    let error = lab.fail("eval hansen --data data --frozen int8");
+    assert!(error.contains("a hansen policy has no backbone"), "{error}");
+}
+
+#[test]
 fn demonstrations_become_an_arm_that_moves() {
     let lab = Lab::new();
     lab.record(4);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use engraft_core::Rollout;
-use engraft_policies::Checkpoint;
+use engraft_policies::{Checkpoint, Precision};
 use engraft_sim::{SimOptions, Simulator, Split, Task};
 use engraft_train::eval::{
     ClosedLoop, ClosedLoopReport, EpisodeRow, Lane, OpenLoop, OpenLoopReport, closed_loop,
@@ -17,8 +17,9 @@ use crate::data::write_png;
 use crate::device::DeviceName;
 use crate::mapping::MappingArgs;
 use crate::progress::{Bar, note, say};
-use crate::train::open_run;
+use crate::train::{open_run_in, otherwise_than_trained};
 use crate::view::save_rollout;
+use crate::word::word;
 
 /// Evaluate a run on recorded episodes (--data) or in the embedded simulator (--sim).
 #[derive(clap::Args)]
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
+    /// Compute frozen features in this precision, single or int8, whatever the run was trained on.
+    #[arg(long, value_name = "PRECISION", value_parser = word::<Precision>)]
+    frozen: Option<Precision>,
     #[command(flatten)]
     columns: MappingArgs,
 }
@@ -71,7 +75,8 @@ pub(crate) struct Trial<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let run = open_run(&args.run, &args.device.open()?)?;
+    let run = open_run_in(&args.run, &args.device.open()?, args.frozen)?;
+    otherwise_than_trained(&run).into_iter().for_each(note);
     if let Some(task) = args.sim {
         let (split, episodes, seed, executed) =
             (args.split, args.episodes, args.seed, args.executed);

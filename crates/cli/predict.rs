@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use engraft_policies::predict_file;
+use engraft_policies::{Precision, predict_file};
 use serde_json::json;
 
 use crate::device::DeviceName;
-use crate::progress::say;
-use crate::train::open_run;
+use crate::progress::{note, say};
+use crate::train::{open_run_in, otherwise_than_trained};
+use crate::word::word;
 
 /// Predict one action chunk for an observation in a .safetensors file.
 ///
@@ -27,10 +28,14 @@ pub(crate) struct Args {
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
+    /// Compute frozen features in this precision, single or int8, whatever the run was trained on.
+    #[arg(long, value_name = "PRECISION", value_parser = word::<Precision>)]
+    frozen: Option<Precision>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let run = open_run(&args.run, &args.device.open()?)?;
+    let run = open_run_in(&args.run, &args.device.open()?, args.frozen)?;
+    otherwise_than_trained(&run).into_iter().for_each(note);
     let chunk = predict_file(&run, &args.observation)?;
     if args.json {
         let actions: Vec<&[f32]> = chunk.actions().collect();

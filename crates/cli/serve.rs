@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use engraft_core::{Environment, RobotSpec, ViewSpec};
+use engraft_policies::Precision;
 use engraft_serve::{PredictError, Predictor, Remembering, Server, ServerConfig};
 use engraft_sim::{SimOptions, Simulator, Split, Task};
 use engraft_wire::{Access, Contract, Keys, ServerKeys, Status, Token};
@@ -14,7 +15,8 @@ use tracing::info;
 
 use crate::device::DeviceName;
 use crate::progress::{interrupt_flag, note, say};
-use crate::train::open_run;
+use crate::train::{open_run_in, otherwise_than_trained};
+use crate::word::word;
 
 /// Serve a run over ZeroMQ to our own clients and to GR00T's, and over WebSocket to openpi's.
 ///
@@ -87,6 +89,9 @@ pub(crate) struct Args {
     /// Where to compute: cpu, wgpu[:INDEX] or cuda[:INDEX].
     #[arg(long, default_value_t)]
     device: DeviceName,
+    /// Compute frozen features in this precision, single or int8, whatever the run was trained on.
+    #[arg(long, value_name = "PRECISION", value_parser = word::<Precision>)]
+    frozen: Option<Precision>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -102,7 +107,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let token = args.token_file.as_deref().map(Token::read).transpose()?;
     let device = args.device.open()?;
     engraft_kernels::use_small_pages();
-    let run = open_run(&args.run, &device)?;
+    let run = open_run_in(&args.run, &device, args.frozen)?;
+    let otherwise = otherwise_than_trained(&run);
     let contract = Predictor::contract(&run);
     let keys = match &args.modality {
         None => Keys::of(&contract),
@@ -127,9 +133,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let remembered = args.remember_mb << 20;
     let mut server = Server::bind(config, Remembering::new(run, remembered))?;
     if args.allow_reload {
-        let path = args.run.clone();
+        let (path, frozen) = (args.run.clone(), args.frozen);
         server = server.reload_with(move || {
-            let run = open_run(&path, &device);
+            let run = open_run_in(&path, &device, frozen);
             let run = run.map_err(|error| PredictError(format!("{error:#}")))?;
             Ok(Box::new(Remembering::new(run, remembered)) as Box<dyn Predictor>)
         });
@@ -142,10 +148,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (model, contract) = (server.model(), serde_json::to_string(&contract)?);
         info!(
             endpoint = server.endpoint(), model = model.name, hash = model.hash,
-            device = %args.device, warm_up = promised, contract, "serving"
+            device = %args.device, warm_up = promised, frozen = otherwise, contract, "serving"
         );
     } else {
-        introduce(args, &server, &contract, &access, promised.as_deref());
+        let notes = otherwise.as_deref().into_iter().chain(promised.as_deref());
+        introduce(args, &server, &contract, &access, notes);
     }
     let status = server.run(&stop)?;
     account(args, &status);
@@ -164,18 +171,16 @@ fn log_to_stderr(args: &Args) {
 }
 
 /// What is served, and how to reach it.
-fn introduce(
+fn introduce<'a>(
     args: &Args,
     server: &Server,
     contract: &Contract,
     access: &Access,
-    promised: Option<&str>,
+    notes: impl Iterator<Item = &'a str>,
 ) {
     let model = server.model();
     note(format_args!("{} ({}) on {}", model.name, model.short_hash(), args.device));
-    if let Some(promised) = promised {
-        note(promised);
-    }
+    notes.for_each(note);
     let spec = &contract.spec;
     let views: Vec<_> =
         spec.views.iter().map(|v| format!("{} {}x{}", v.name, v.width, v.height)).collect();

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use engraft_datasets::Dataset;
-use engraft_policies::Checkpoint;
+use engraft_policies::{Checkpoint, Precision};
 use engraft_train::{Ending, FeatureCache, Options, PictureCache, Recipe, checkpoint_dir, train};
 
 use crate::device::{self, DeviceName};
@@ -157,9 +157,26 @@ pub(crate) fn minutes(minutes: f64) -> anyhow::Result<Duration> {
 /// Opens a run to predict with: the folder of a checkpoint, or that of a training run, of which it
 /// takes the best.
 pub(crate) fn open_run(dir: &Path, device: &Device) -> anyhow::Result<Checkpoint> {
+    open_run_in(dir, device, None)
+}
+
+/// [`open_run`], with frozen features computed in this precision rather than in the run's own.
+pub(crate) fn open_run_in(
+    dir: &Path,
+    device: &Device,
+    frozen: Option<Precision>,
+) -> anyhow::Result<Checkpoint> {
     if !dir.is_dir() {
         bail!("no run there; train one with `engraft train` (path: {})", dir.display());
     }
-    let run = Checkpoint::open(&checkpoint_dir(dir), device).context("cannot open the run")?;
-    Ok(run.to_predict())
+    let run = Checkpoint::open_in(&checkpoint_dir(dir), device, frozen);
+    Ok(run.context("cannot open the run")?.to_predict())
+}
+
+/// What to say of a run whose frozen features are computed otherwise than it was trained.
+pub(crate) fn otherwise_than_trained(run: &Checkpoint) -> Option<String> {
+    let trained = run.policy_config.backbone()?.precision;
+    let found = run.policy.backbone()?.network().precision();
+    let told = format!("frozen features in {found} precision, the run was trained on {trained}");
+    (found != trained).then_some(told)
 }

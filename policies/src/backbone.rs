@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::Tensor;
-use engraft_backbones::{Architecture, Backbone, Features, Tap, TapShape, load_named};
-use engraft_kernels::resize;
+use burn::tensor::{Device, Tensor};
+use engraft_backbones::{Architecture, Backbone, Features, Precision, Tap, TapShape, load_named};
+use engraft_kernels::{is_cpu, resize};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::Init;
@@ -32,6 +32,14 @@ pub struct BackboneConfig {
     /// pretraining either way.
     #[serde(default)]
     pub fine_tune: bool,
+    /// How precisely a frozen backbone computes: what a policy is trained on is what it should be
+    /// served.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
+}
+
+fn is_default(precision: &Precision) -> bool {
+    *precision == Precision::default()
 }
 
 /// A backbone, and which of its layers are read.
@@ -70,6 +78,7 @@ impl BackboneConfig {
         init: &mut Init,
         pretrained: bool,
     ) -> Result<FrozenStream, PolicyError> {
+        self.check_precision(init.device())?;
         let network = match &self.weights {
             _ if !pretrained => self.architecture.init(init.device()),
             Some(name) => load_named(name, init.device())?,
@@ -82,8 +91,21 @@ impl BackboneConfig {
                 found: network.architecture(),
             });
         }
-        let network = settle(network, self.fine_tune);
+        let network = settle(network, self.fine_tune).with_precision(self.precision);
         Ok(FrozenStream { network, taps, size: self.size, fine_tune: self.fine_tune })
+    }
+
+    /// Whether the precision can be had.
+    fn check_precision(&self, device: &Device) -> Result<(), PolicyError> {
+        match self.precision {
+            Precision::Single => Ok(()),
+            Precision::Int8 if self.fine_tune => Err(PolicyError::Int8FineTuned),
+            Precision::Int8 if !self.architecture.has_int8() => {
+                Err(PolicyError::Int8Architecture { architecture: self.architecture })
+            }
+            Precision::Int8 if !is_cpu(device) => Err(PolicyError::Int8Device),
+            Precision::Int8 => Ok(()),
+        }
     }
 }
 
@@ -180,5 +202,77 @@ impl FrozenStream {
             Some(side) => resize(images, [side, side]),
             None => images,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_saved_equals_loaded, contract, input, transform, values};
+    use crate::{Checkpoint, FrozenConfig, HansenConfig, PolicyConfig, Provenance};
+
+    fn config(precision: Precision) -> PolicyConfig {
+        let mut config = FrozenConfig::pooled(Architecture::MobilenetV2, None);
+        config.backbone.precision = precision;
+        PolicyConfig::Frozen(config)
+    }
+
+    fn refused(config: &PolicyConfig) -> String {
+        config.init(&contract(1, 32, 32), 1, &Device::flex()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_recipe_names_the_precision_and_one_that_does_not_has_single() {
+        let read = |text: &str| serde_json::from_str::<BackboneConfig>(text);
+        let plain = read(r#"{"architecture":"mobilenet-v2"}"#).unwrap();
+        assert_eq!(plain.precision, Precision::Single);
+        assert!(!serde_json::to_string(&plain).unwrap().contains("precision"));
+        let int8 = read(r#"{"architecture":"mobilenet-v2","precision":"int8"}"#).unwrap();
+        assert_eq!(int8.precision, Precision::Int8);
+        assert_eq!(read(&serde_json::to_string(&int8).unwrap()).unwrap(), int8);
+        let error = read(r#"{"architecture":"mobilenet-v2","precision":"int4"}"#).unwrap_err();
+        assert!(error.to_string().contains("`single` or `int8`"), "{error}");
+    }
+
+    #[test]
+    fn int8_is_refused_where_it_cannot_be() {
+        let mut tuned = FrozenConfig::pooled(Architecture::MobilenetV2, None);
+        (tuned.backbone.fine_tune, tuned.backbone.precision) = (true, Precision::Int8);
+        let error = refused(&PolicyConfig::Frozen(tuned));
+        assert!(error.contains("found `fine_tune = true`"), "{error}");
+        let mut plain = FrozenConfig::pooled(Architecture::Resnet18, None);
+        plain.backbone.precision = Precision::Int8;
+        let error = refused(&PolicyConfig::Frozen(plain));
+        assert!(error.contains("which resnet18 has not"), "{error}");
+        let hansen = PolicyConfig::Hansen(HansenConfig::small());
+        let error = hansen.with_precision(Precision::Int8).unwrap_err().to_string();
+        assert_eq!(error, "a hansen policy has no backbone whose precision could be another");
+    }
+
+    #[test]
+    fn a_run_in_int8_is_saved_and_predicts_in_it_unless_asked_otherwise() {
+        let (contract, device) = (contract(1, 64, 64), Device::flex());
+        let [single, int8] = Precision::ALL.map(config);
+        assert_saved_equals_loaded(&int8, &contract);
+        let policy = int8.init(&contract, 1, &device).unwrap();
+        let run =
+            Checkpoint::new(int8.clone(), transform(&contract), policy, Provenance::default());
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("run");
+        run.save(&dir).unwrap();
+        let act = |run: &Checkpoint| values(run.policy.forward(input(&contract, 2, &device)));
+        let open = |precision| Checkpoint::open_in(&dir, &device, precision).unwrap();
+        let asked = open(Some(Precision::Single));
+        assert_eq!(asked.policy_config, int8, "what the run says of itself");
+        let network = asked.policy.backbone().unwrap().network();
+        assert_eq!(network.precision(), Precision::Single);
+        let expected = single.init(&contract, 1, &device).unwrap();
+        let expected = values(expected.forward(input(&contract, 2, &device)));
+        assert_eq!(act(&asked), expected);
+        let opened = open(None);
+        assert_ne!(act(&opened), expected);
+        assert_eq!(act(&opened), act(&run));
+        assert_eq!(act(&open(None).to_predict()), act(&run), "packed");
+        assert_eq!(act(&asked.to_predict()), expected, "packed");
     }
 }

@@ -28,7 +28,7 @@ mod error;
 
 pub use error::CheckpointError;
 
-use crate::{Contract, Policy, PolicyConfig, Transform};
+use crate::{Contract, Policy, PolicyConfig, Precision, Transform};
 
 /// The version of the folder's layout.
 const FORMAT: u32 = 1;
@@ -225,6 +225,20 @@ impl Checkpoint {
     ///
     /// When a file is missing, damaged, of another format, or does not fit the others.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, CheckpointError> {
+        Self::open_in(dir, device, None)
+    }
+
+    /// [`open`](Self::open), with the backbone computing in `precision` whatever the policy was
+    /// trained on, which [`policy_config`](Self::policy_config) still says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open), and when the policy has no backbone that can.
+    pub fn open_in(
+        dir: &Path,
+        device: &Device,
+        precision: Option<Precision>,
+    ) -> Result<Self, CheckpointError> {
         let path = || dir.to_owned();
         let bytes = read(dir, HASHES)?;
         let Hashes(hashes) = from_json(dir, HASHES, &bytes)?;
@@ -244,7 +258,11 @@ impl Checkpoint {
         let config: ConfigFile = from_json(dir, CONFIG, &bytes)?;
         let stats: StatsFile = from_json(dir, STATS, &read(dir, STATS)?)?;
         let transform = Transform::new(config.contract.clone(), stats.proprio, stats.actions)?;
-        let mut policy = config.policy.build(&config.contract, 0, device, false)?;
+        let built = match precision {
+            Some(precision) => config.policy.clone().with_precision(precision)?,
+            None => config.policy.clone(),
+        };
+        let mut policy = built.build(&config.contract, 0, device, false)?;
         let weights = NamedTensors::read(&dir.join(MODEL))
             .and_then(|tensors| tensors.load_into(&mut policy, config.policy.kind()));
         weights.map_err(|source| CheckpointError::Weights { source, path: path() })?;

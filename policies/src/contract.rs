@@ -96,6 +96,30 @@ pub enum PolicyError {
         /// The weights' network.
         found: Architecture,
     },
+    /// Bytes are asked of a backbone that is learned.
+    #[error(
+        "`precision = \"int8\"`: expected a frozen backbone, found `fine_tune = true`; leave one of them out"
+    )]
+    Int8FineTuned,
+    /// Bytes are asked of a network that hardly multiplies any.
+    #[error(
+        "`precision = \"int8\"`: expected many linear layers or convolutions of one pixel, which {architecture} has not; leave it out, or use `--frozen single` for a run that is trained"
+    )]
+    Int8Architecture {
+        /// The network.
+        architecture: Architecture,
+    },
+    /// Bytes are asked of a GPU.
+    #[error(
+        "int8 features are computed on the CPU alone; use `--device cpu`, or `--frozen single` for a run that is trained"
+    )]
+    Int8Device,
+    /// A precision is asked of a policy that has nothing frozen.
+    #[error("a {kind} policy has no backbone whose precision could be another")]
+    NoBackbone {
+        /// Which policy.
+        kind: &'static str,
+    },
     /// Bounds of another width.
     #[error("the head has bounds for {found} action dimension(s), the robot has {expected}")]
     Bounds {

@@ -8,7 +8,7 @@
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::Tensor;
-use engraft_backbones::{Architecture, Facet, Features, Tap};
+use engraft_backbones::{Architecture, Facet, Features, Precision, Tap};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{BackboneConfig, FrozenStream};
@@ -111,7 +111,14 @@ impl FrozenConfig {
     pub fn pooled(architecture: Architecture, weights: Option<String>) -> Self {
         let taps = architecture.default_taps()[2..].to_vec();
         Self {
-            backbone: BackboneConfig { architecture, weights, taps, size: None, fine_tune: false },
+            backbone: BackboneConfig {
+                architecture,
+                weights,
+                taps,
+                size: None,
+                fine_tune: false,
+                precision: Precision::Single,
+            },
             pool: Pool::Mean,
             scaling: Scaling::None,
             proprio: ProprioPlace::End,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use engraft_backbones::{Architecture, Backbone, NamedTensors, WeightsError};
+use engraft_backbones::{Architecture, Backbone, NamedTensors, Precision, WeightsError};
 use engraft_core::{Dimension, RobotSpec, Stats, ViewSpec};
 
 pub(crate) mod layout;
@@ -205,6 +205,7 @@ fn spawnnet_config(
             taps: Vec::new(),
             size: None,
             fine_tune: false,
+            precision: Precision::Single,
         },
         channels: rows("conv.stem.weight")?,
         adapter_channels: rows("conv.adapters.0.0.weight")?,

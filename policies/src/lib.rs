@@ -32,7 +32,7 @@ mod testing;
 use burn::module::{Module, ParamId, list_param_ids};
 use burn::tensor::{Device, Tensor};
 use engraft_backbones::Backbone;
-pub use engraft_backbones::{Features, Tap};
+pub use engraft_backbones::{Features, Precision, Tap};
 use serde::{Deserialize, Serialize};
 
 pub use backbone::{BackboneConfig, FrozenStream};
@@ -145,6 +145,22 @@ impl PolicyConfig {
             Self::Frozen(config) => Some(&config.backbone),
             Self::Lfs(_) | Self::Hansen(_) => None,
         }
+    }
+
+    /// The same policy with its backbone computing in `precision`.
+    ///
+    /// # Errors
+    ///
+    /// When it has no backbone.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self, PolicyError> {
+        match &mut self {
+            Self::SpawnNet(config) => config.backbone.precision = precision,
+            Self::Frozen(config) => config.backbone.precision = precision,
+            Self::Lfs(_) | Self::Hansen(_) => {
+                return Err(PolicyError::NoBackbone { kind: self.kind() });
+            }
+        }
+        Ok(self)
     }
 
     /// The kind, as a config file writes it.

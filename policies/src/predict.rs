@@ -4,9 +4,8 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use engraft_backbones::{NamedTensors, WeightsError};
+use engraft_backbones::{Backbone, NamedTensors, WeightsError};
 use engraft_core::{ActionChunk, AttentionMap, Observation};
-use engraft_kernels::fixed::packed;
 
 use crate::{AttentionTensors, Checkpoint, PolicyInput, TransformError};
 
@@ -56,7 +55,7 @@ impl Checkpoint {
     /// The same run, to predict with and nothing else: the weights of a backbone that are only ever
     /// read are in memory once, in the order that the CPU's kernels read them.
     pub fn to_predict(mut self) -> Self {
-        self.policy = self.policy.map_network(packed);
+        self.policy = self.policy.map_network(Backbone::packed);
         self
     }
 

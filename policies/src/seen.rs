@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{contract, observation, transform, values};
-    use crate::{BackboneConfig, Contract, FrozenConfig, PolicyConfig, SpawnNetConfig};
+    use crate::{BackboneConfig, Contract, FrozenConfig, PolicyConfig, Precision, SpawnNetConfig};
 
     fn policies(contract: &Contract) -> Vec<Policy> {
         let mut frozen = FrozenConfig::pooled(Architecture::Resnet18, None);
@@ -146,6 +146,7 @@ mod tests {
             taps: Vec::new(),
             size: None,
             fine_tune: false,
+            precision: Precision::Single,
         };
         let spawn =
             SpawnNetConfig { channels: 8, adapter_channels: 8, ..SpawnNetConfig::new(backbone) };

@@ -194,6 +194,13 @@ impl Architecture {
         })
     }
 
+    /// Whether it has layers that compute in [`Precision::Int8`](crate::Precision::Int8): linear ones,
+    /// and convolutions of one pixel that are not small. The two smaller `ResNets` have none that
+    /// matter.
+    pub fn has_int8(self) -> bool {
+        !matches!(self, Self::Resnet18 | Self::Resnet34)
+    }
+
     /// How this network wants its pixels, unless its weights say otherwise.
     pub fn preprocessing(self) -> Preprocessing {
         let normalization = match self {

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use crate::inverted::InvertedResidualNet;
 use crate::resnet::Resnet;
 use crate::vit::Vit;
-use crate::{Architecture, Features, NamedTensors, Preprocessing, Tap, WeightsError};
+use crate::{Architecture, Features, NamedTensors, Precision, Preprocessing, Tap, WeightsError};
 
 /// A vision network of any kind.
 // A policy holds one backbone, so the size of the largest variant costs nothing.
@@ -81,6 +81,31 @@ impl Backbone {
             Self::Resnet(net) => Self::Resnet(net.with_preprocessing(preprocessing)),
             Self::Vit(net) => Self::Vit(net.with_preprocessing(preprocessing)),
         }
+    }
+
+    /// How precisely it computes features.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::Inverted(net) => net.precision(),
+            Self::Resnet(net) => net.precision(),
+            Self::Vit(net) => net.precision(),
+        }
+    }
+
+    /// Computes features in another precision, which shows where [`Architecture::has_int8`] and on
+    /// the CPU without automatic differentiation.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        match self {
+            Self::Inverted(net) => Self::Inverted(net.with_precision(precision)),
+            Self::Resnet(net) => Self::Resnet(net.with_precision(precision)),
+            Self::Vit(net) => Self::Vit(net.with_precision(precision)),
+        }
+    }
+
+    /// The same network, to compute features with in its precision and nothing else: weights are in
+    /// memory once, as the CPU's kernels read them (see [`Precision::packed`]).
+    pub fn packed(self) -> Self {
+        self.precision().packed(self)
     }
 
     /// The features at `taps`, in their order. Layers after the last tap are not run.

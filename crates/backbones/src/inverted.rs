@@ -10,7 +10,8 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 use engraft_kernels::Activation::{None as Nothing, Relu6};
-use engraft_kernels::fixed::{conv2d, conv2d_add};
+use engraft_kernels::Precision;
+use engraft_kernels::fixed::conv2d;
 
 use crate::tap::Collector;
 use crate::{Architecture, Facet, Features, Preprocessing, Tap};
@@ -67,6 +68,8 @@ pub struct InvertedResidualNet {
     architecture: Architecture,
     #[module(skip)]
     preprocessing: Preprocessing,
+    #[module(skip)]
+    precision: Precision,
     #[module(skip)]
     tap_of_block: Vec<Option<usize>>,
 }
@@ -200,6 +203,7 @@ impl InvertedResidualNet {
                 .map(|classes| LinearConfig::new(plan.head, classes).init(device)),
             architecture,
             preprocessing: architecture.preprocessing(),
+            precision: Precision::default(),
         }
     }
 
@@ -213,6 +217,14 @@ impl InvertedResidualNet {
 
     pub(crate) fn with_preprocessing(self, preprocessing: Preprocessing) -> Self {
         Self { preprocessing, ..self }
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub(crate) fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     #[cfg(test)]
@@ -230,13 +242,13 @@ impl InvertedResidualNet {
             if collector.is_full() {
                 return collector.finish();
             }
-            x = block.forward(x);
+            x = block.forward(x, self.precision);
             if let Some(index) = *tap {
                 collector.offer(Facet::Stage, index, || Features { map: x.clone(), cls: None });
             }
         }
         if collector.wants(Facet::Head, 0) {
-            let map = conv2d(&self.head, x, Relu6); // [n, head, h / 32, w / 32]
+            let map = self.precision.conv2d(&self.head, x, Relu6); // [n, head, h / 32, w / 32]
             collector.offer(Facet::Head, 0, || Features { map: map.clone(), cls: None });
         }
         collector.finish()
@@ -256,17 +268,17 @@ impl InvertedResidualNet {
 }
 
 impl InvertedResidual {
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    fn forward(&self, input: Tensor<4>, precision: Precision) -> Tensor<4> {
         let mut x = input.clone();
         if let Some(expand) = &self.expand {
-            x = conv2d(expand, x, Relu6); // [n, wide, h, w]
+            x = precision.conv2d(expand, x, Relu6); // [n, wide, h, w]
         }
         let x = conv2d(&self.depthwise, x, Relu6); // [n, wide, h / stride, w / stride]
         // [n, channels, h / stride, w / stride]
         if self.has_shortcut {
-            conv2d_add(&self.project, x, input, Nothing)
+            precision.conv2d_add(&self.project, x, input, Nothing)
         } else {
-            conv2d(&self.project, x, Nothing)
+            precision.conv2d(&self.project, x, Nothing)
         }
     }
 }

@@ -38,6 +38,7 @@ pub mod weights;
 
 pub use architecture::Architecture;
 pub use backbone::Backbone;
+pub use engraft_kernels::Precision;
 pub use error::{BackboneError, WeightsError};
 pub use inverted::InvertedResidualNet;
 pub use preprocessing::{Normalization, Preprocessing};

@@ -7,10 +7,8 @@ use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, bridge};
 use burn::tensor::{Device, Tensor, TensorData, Tolerance};
 
-use engraft_kernels::fixed::packed;
-
 use crate::parity::made_up;
-use crate::{Architecture, Backbone, Facet, NamedTensors, Tap};
+use crate::{Architecture, Backbone, Facet, NamedTensors, Precision, Tap};
 
 const SMALL: [Architecture; 4] = [
     Architecture::EfficientnetLite0,
@@ -195,8 +193,50 @@ fn a_packed_backbone_says_the_same() {
             features.into_iter().map(|features| features.map.into_data()).collect::<Vec<_>>()
         };
         let expected = say(&backbone);
-        assert_eq!(say(&packed(backbone)), expected, "{architecture}");
+        assert_eq!(say(&backbone.clone().packed()), expected, "{architecture}");
+        let int8 = backbone.with_precision(Precision::Int8);
+        let expected = say(&int8);
+        assert_eq!(say(&int8.packed()), expected, "{architecture} in int8");
     }
+}
+
+#[test]
+fn int8_features_are_nearly_those_in_single_precision() {
+    let device = Device::flex();
+    for architecture in Architecture::ALL.into_iter().filter(|network| network.has_int8()) {
+        if matches!(architecture, Architecture::DinoVitb8 | Architecture::DinoVits8) {
+            continue; // the same layers at a greater expense
+        }
+        let tensors = made_up(architecture, 0);
+        let backbone = Backbone::from_tensors(architecture, tensors, &device).unwrap().freeze();
+        let taps = architecture.default_taps();
+        let values: Vec<f32> =
+            (0..3 * 96 * 64).map(|i| ((i * 7919 + i / 251) % 256) as f32).collect();
+        let image = Tensor::from_data(TensorData::new(values, [1, 3, 96, 64]), &device);
+        let say = |backbone: &Backbone| backbone.frozen_features(image.clone(), &taps);
+        let single = say(&backbone);
+        let int8 = say(&backbone.with_precision(Precision::Int8));
+        for ((single, int8), tap) in single.into_iter().zip(int8).zip(taps) {
+            let error = (int8.map - single.map.clone()).square().sum().into_scalar::<f32>();
+            let apart = (error / single.map.square().sum().into_scalar::<f32>()).sqrt();
+            assert!(apart < 0.05, "{architecture}, {tap}: {apart} of its length apart");
+            assert!(apart > 0.0, "{architecture}, {tap}: not computed in int8");
+        }
+    }
+}
+
+#[test]
+fn a_backbone_that_is_learned_computes_in_single_precision() {
+    let device = Device::flex().autodiff();
+    let architecture = Architecture::MobilenetV2;
+    let backbone = Backbone::from_tensors(architecture, made_up(architecture, 0), &device).unwrap();
+    let image = Tensor::full([1, 3, 64, 64], 90.0, &device);
+    let taps = architecture.default_taps();
+    let say = |backbone: &Backbone| {
+        backbone.features(image.clone(), &taps).remove(2).map.inner().into_data()
+    };
+    let single = say(&backbone);
+    assert_eq!(say(&backbone.with_precision(Precision::Int8)), single);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor};
 use engraft_kernels::Activation::{None as Nothing, Relu};
-use engraft_kernels::fixed::{conv2d, conv2d_add};
-use engraft_kernels::max_pool2d;
+use engraft_kernels::fixed::conv2d;
+use engraft_kernels::{Precision, max_pool2d};
 
 use crate::inverted::{RELU_GAIN, zero_bias};
 use crate::tap::Collector;
@@ -37,6 +37,8 @@ pub struct Resnet {
     architecture: Architecture,
     #[module(skip)]
     preprocessing: Preprocessing,
+    #[module(skip)]
+    precision: Precision,
 }
 
 /// Two convolutions, or three with a narrow middle.
@@ -113,6 +115,7 @@ impl Resnet {
             layer4: plan.layer(4, device),
             architecture,
             preprocessing: architecture.preprocessing(),
+            precision: Precision::default(),
         }
     }
 
@@ -128,6 +131,14 @@ impl Resnet {
         Self { preprocessing, ..self }
     }
 
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub(crate) fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// # Shapes
     ///
     /// - `inputs`: `[n, 3, height, width]`, normalized
@@ -140,7 +151,7 @@ impl Resnet {
             if collector.is_full() {
                 break;
             }
-            x = blocks.iter().fold(x, |x, block| block.forward(x)); // halves all but the first
+            x = blocks.iter().fold(x, |x, block| block.forward(x, self.precision)); // halves all but the first
             collector.offer(Facet::Layer, layer, || Features { map: x.clone(), cls: None });
         }
         collector.finish()
@@ -148,16 +159,16 @@ impl Resnet {
 }
 
 impl Block {
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let x = conv2d(&self.conv1, input.clone(), Relu);
+    fn forward(&self, input: Tensor<4>, precision: Precision) -> Tensor<4> {
+        let x = precision.conv2d(&self.conv1, input.clone(), Relu);
         let (x, last) = match &self.conv3 {
-            Some(conv3) => (conv2d(&self.conv2, x, Relu), conv3),
+            Some(conv3) => (precision.conv2d(&self.conv2, x, Relu), conv3),
             None => (x, &self.conv2),
         };
         let shortcut = match &self.downsample {
-            Some(downsample) => conv2d(downsample, input, Nothing),
+            Some(downsample) => precision.conv2d(downsample, input, Nothing),
             None => input,
         };
-        conv2d_add(last, x, shortcut, Relu)
+        precision.conv2d_add(last, x, shortcut, Relu)
     }
 }

@@ -10,7 +10,8 @@ use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use engraft_kernels::Activation::{Gelu, None as Nothing};
-use engraft_kernels::fixed::{attention, conv2d, layer_norm, linear, linear_add};
+use engraft_kernels::Precision;
+use engraft_kernels::fixed::{attention, conv2d, layer_norm};
 
 use crate::tap::Collector;
 use crate::{Architecture, Facet, Features, Preprocessing, Tap};
@@ -39,6 +40,8 @@ pub struct Vit {
     architecture: Architecture,
     #[module(skip)]
     preprocessing: Preprocessing,
+    #[module(skip)]
+    precision: Precision,
 }
 
 #[derive(Module, Debug)]
@@ -115,6 +118,7 @@ impl Vit {
             norm: LayerNormConfig::new(width).with_epsilon(NORM_EPSILON).init(device),
             architecture,
             preprocessing: architecture.preprocessing(),
+            precision: Precision::default(),
         }
     }
 
@@ -128,6 +132,14 @@ impl Vit {
 
     pub(crate) fn with_preprocessing(self, preprocessing: Preprocessing) -> Self {
         Self { preprocessing, ..self }
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub(crate) fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// # Shapes
@@ -146,7 +158,10 @@ impl Vit {
             if collector.is_full() {
                 break;
             }
-            let Some(next) = block.forward(x, block_idx, grid, &mut collector) else { break };
+            let Some(next) = block.forward(x, block_idx, grid, self.precision, &mut collector)
+            else {
+                break;
+            };
             x = next;
             collector.offer(Facet::Token, block_idx, || grid.features(x.clone()));
         }
@@ -228,10 +243,12 @@ impl Block {
         x: Tensor<3>,
         block_idx: usize,
         grid: Grid,
+        precision: Precision,
         collector: &mut Collector<'_>,
     ) -> Option<Tensor<3>> {
         let [n, tokens, width] = x.dims();
-        let qkv = linear(&self.attn.qkv, norm(&self.norm1, x.clone()), Nothing); // [n, tokens, 3 * width]
+        // [n, tokens, 3 * width]
+        let qkv = precision.linear(&self.attn.qkv, norm(&self.norm1, x.clone()), Nothing);
         let part =
             |index: usize| qkv.clone().slice([0..n, 0..tokens, index * width..(index + 1) * width]);
         for (index, facet) in [Facet::Query, Facet::Key, Facet::Value].into_iter().enumerate() {
@@ -251,9 +268,10 @@ impl Block {
         if collector.is_full() {
             return None;
         }
-        let x = linear_add(&self.attn.proj, attention(qkv, heads), x);
-        let hidden = linear(&self.mlp.fc1, norm(&self.norm2, x.clone()), Gelu); // [n, tokens, 4 * width]
-        Some(linear_add(&self.mlp.fc2, hidden, x))
+        let x = precision.linear_add(&self.attn.proj, attention(qkv, heads), x);
+        // [n, tokens, 4 * width]
+        let hidden = precision.linear(&self.mlp.fc1, norm(&self.norm2, x.clone()), Gelu);
+        Some(precision.linear_add(&self.mlp.fc2, hidden, x))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is measured, against what, and how well engraft is meant to do.
 
+use engraft_policies::Precision;
 use serde_json::{Value, json};
 
 /// The most that engraft may take of what PyTorch's best takes, by name of the row; the first
@@ -23,6 +24,14 @@ const BACKBONES: &[(&str, &str)] = &[
     ("dino-vits8", "token_11"),
     ("dino-vits16", "token_11"),
 ];
+
+/// Those that are run in bytes too, beside PyTorch in single precision: which is not the same work,
+/// so no bar is set.
+const BACKBONES_IN_INT8: &[(&str, &str)] =
+    &[("efficientnet-lite0-int8", "head"), ("dino-vits16-int8", "token_11")];
+
+/// What the name of a network ends in that computes its frozen features in bytes.
+const IN_INT8: &str = "-int8";
 
 /// The policies at their published widths. `spawnnet` is given the features of a ViT-S/8, and
 /// `spawnnet-vits16` computes those of a ViT-S/16.
@@ -123,6 +132,14 @@ pub(crate) const VARIANT_NAMES: &[&str] =
     &["eager", "channels-last", "compile", "onnxruntime", "slices", "threads", "workers"];
 
 impl Case {
+    /// The network, and how precisely what is frozen of it computes here.
+    pub(crate) fn network(&self) -> (&'static str, Precision) {
+        match self.network.strip_suffix(IN_INT8) {
+            Some(network) => (network, Precision::Int8),
+            None => (self.network, Precision::Single),
+        }
+    }
+
     /// Group, network and shape.
     pub(crate) fn name(&self) -> String {
         let Self { group, network, side, batch, kind } = self;
@@ -170,7 +187,7 @@ impl Case {
 
     /// The case as the Python side reads it.
     pub(crate) fn to_json(&self) -> Value {
-        let (network, side, batch) = (self.network, self.side, self.batch);
+        let ((network, _), side, batch) = (self.network(), self.side, self.batch);
         let mut case = json!({ "network": network, "side": side, "batch": batch });
         case["kind"] = json!(match &self.kind {
             Kind::Backbone(_) => "backbone",
@@ -233,7 +250,7 @@ impl Unit {
 /// Everything that is measured, in the order of the report.
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
-    for &(network, tap) in BACKBONES {
+    for &(network, tap) in BACKBONES.iter().chain(BACKBONES_IN_INT8) {
         for batch in [1, 8] {
             let kind = Kind::Backbone(tap);
             cases.push(Case { group: "forward", network, side: 224, batch, kind });
@@ -251,7 +268,7 @@ pub(crate) fn all() -> Vec<Case> {
         let kind = Kind::Observation;
         Case { group, network, side: 224, batch: 1, kind }
     };
-    for network in ["lfs", "hansen", "spawnnet-vits16"] {
+    for network in ["lfs", "hansen", "spawnnet-vits16", "spawnnet-vits16-int8"] {
         cases.push(observation("latency", network));
     }
     let augmentations = [
@@ -282,7 +299,7 @@ pub(crate) fn all() -> Vec<Case> {
         let kind = Kind::Memory(Box::new(step));
         cases.push(Case { group: "memory-training", network, side, batch, kind });
     }
-    for network in ["lfs", "spawnnet-vits16"] {
+    for network in ["lfs", "spawnnet-vits16", "spawnnet-vits16-int8"] {
         let kind = Kind::Memory(Box::new(observation("latency", network)));
         cases.push(Case { group: "memory-server", network, side: 224, batch: 1, kind });
     }
@@ -297,7 +314,8 @@ pub(crate) fn bar(row: &str) -> Option<f64> {
         }
         None => row == pattern,
     };
-    BARS.iter().find(|(pattern, _)| fits(pattern)).map(|(_, bar)| *bar)
+    let same_work = !row.split('/').any(|part| part.ends_with(IN_INT8));
+    BARS.iter().find(|(pattern, _)| same_work && fits(pattern)).map(|(_, bar)| *bar)
 }
 
 #[cfg(test)]
@@ -323,6 +341,8 @@ mod tests {
         assert_eq!(bar("latency/hansen/224-p99"), Some(0.8));
         assert_eq!(bar("memory-server/lfs/224"), Some(0.25));
         assert_eq!(bar("policy/lfs/224-b8"), None);
+        assert_eq!(bar("forward/dino-vits16-int8/b1"), None);
+        assert_eq!(bar("latency/spawnnet-vits16-int8/224-p50"), None);
     }
 
     #[test]

@@ -73,9 +73,10 @@ pub(crate) fn prepare(
 }
 
 fn backbone(case: &Case, tap: &str, device: &Device) -> anyhow::Result<Ready<'static>> {
-    let architecture: Architecture = case.network.parse()?;
+    let (network, precision) = case.network();
+    let architecture: Architecture = network.parse()?;
     let taps: Vec<Tap> = vec![architecture.tap(tap)?];
-    let network = architecture.init(device).freeze();
+    let network = architecture.init(device).freeze().with_precision(precision);
     let images = random([case.batch, 3, case.side, case.side], 255.0, device);
     let (params, device) = (network.num_params(), device.clone());
     Ready::timed(params, move || {
@@ -112,18 +113,20 @@ pub(crate) fn contract(side: usize) -> Contract {
     }
 }
 
-/// The config of a policy by its name in the cases.
-pub(crate) fn config(network: &str, side: usize) -> anyhow::Result<PolicyConfig> {
+/// The config of a case's policy.
+pub(crate) fn config(case: &Case) -> anyhow::Result<PolicyConfig> {
+    let (network, precision) = case.network();
     let vit = |architecture| BackboneConfig {
         architecture,
         weights: None,
         taps: vec![],
         size: None,
         fine_tune: false,
+        precision,
     };
     Ok(match network {
         "lfs" => PolicyConfig::Lfs(LfsConfig::default()),
-        "hansen" if side > 96 => PolicyConfig::Hansen(HansenConfig::large()),
+        "hansen" if case.side > 96 => PolicyConfig::Hansen(HansenConfig::large()),
         "hansen" => PolicyConfig::Hansen(HansenConfig::small()),
         "spawnnet" => PolicyConfig::SpawnNet(SpawnNetConfig::new(vit(Architecture::DinoVits8))),
         "spawnnet-vits16" => {
@@ -134,7 +137,7 @@ pub(crate) fn config(network: &str, side: usize) -> anyhow::Result<PolicyConfig>
 }
 
 fn policy(case: &Case, device: &Device) -> anyhow::Result<Policy> {
-    Ok(config(case.network, case.side)?.init(&contract(case.side), 1, device)?)
+    Ok(config(case)?.init(&contract(case.side), 1, device)?)
 }
 
 fn input(case: &Case, policy: &Policy, device: &Device) -> anyhow::Result<PolicyInput> {
@@ -225,7 +228,7 @@ fn recipe(network: &PolicyConfig) -> anyhow::Result<Recipe> {
 
 /// The recipe of a case.
 pub(crate) fn recipe_of(case: &Case) -> anyhow::Result<Recipe> {
-    let recipe = recipe(&config(case.network, case.side)?)?;
+    let recipe = recipe(&config(case)?)?;
     Ok(Recipe { batch_size: case.batch, ..recipe })
 }
 
@@ -264,7 +267,7 @@ fn observation(case: &Case, device: &Device) -> anyhow::Result<Ready<'static>> {
     let params = policy.num_learned_params();
     let (proprio, actions) = (Stats::identity(PROPRIO_DIM), Stats::identity(ACTION_DIM));
     let transform = Transform::new(contract, proprio, actions)?;
-    let config = config(case.network, case.side)?;
+    let config = config(case)?;
     let run = Checkpoint::new(config, transform, policy, Provenance::default()).to_predict();
     let views = vec![view(case.side, true)?];
     let observation = [Observation { views, proprio: vec![0.5; PROPRIO_DIM] }];

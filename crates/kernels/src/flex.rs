@@ -40,6 +40,11 @@ impl Spec {
         keep: false,
     };
 
+    /// Whether every pixel is for itself, and none is left out.
+    pub(crate) fn is_one_pixel(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0; 4]
+    }
+
     fn window(&self, [height, width]: [usize; 2]) -> Window {
         let [top, left, bottom, right] = self.padding;
         let out = |size: usize, pads: usize, axis: usize| {
@@ -67,7 +72,7 @@ fn channels_side_by_side(x: &FlexTensor) -> FlexTensor {
 }
 
 /// The values of a tensor of pictures without gaps, in the order of memory.
-fn rows(tensor: &FlexTensor) -> &[f32] {
+pub(crate) fn rows(tensor: &FlexTensor) -> &[f32] {
     let (start, len) = (tensor.layout().start_offset(), tensor.layout().num_elements());
     &tensor.storage::<f32>()[start..start + len]
 }
@@ -103,7 +108,7 @@ pub(crate) fn conv(
         add: add.as_ref().map(rows),
         activation: spec.activation,
     };
-    let one_pixel = spec.kernel == [1, 1] && spec.stride == [1, 1] && spec.padding == [0; 4];
+    let one_pixel = spec.is_one_pixel();
     let y = with_pictures(x, |pictures| {
         let len = n * lines * columns * outputs;
         // SAFETY: both kernels write `outputs` channels of every output pixel, and what is added
@@ -328,6 +333,6 @@ pub(crate) fn scale_pictures(
     channels_last(y, [n, channels, height, width])
 }
 
-fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
+pub(crate) fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
     FlexTensor::from_data(burn::tensor::TensorData::new(values, shape.to_vec()))
 }

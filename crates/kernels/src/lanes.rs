@@ -162,7 +162,7 @@ pub(crate) use for_each_isa;
 
 /// Four lanes in plain Rust, which every processor has in some form.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable([f32; 4]);
+pub(crate) struct Portable(pub(crate) [f32; 4]);
 
 impl Portable {
     #[inline(always)]
@@ -267,11 +267,11 @@ pub(crate) mod x86 {
 
     /// Sixteen lanes.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx512(__m512);
+    pub(crate) struct Avx512(pub(crate) __m512);
 
     /// Eight lanes.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx2(__m256);
+    pub(crate) struct Avx2(pub(crate) __m256);
 
     /// The first `n` of 16 lanes.
     #[inline(always)]

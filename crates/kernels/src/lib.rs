@@ -8,7 +8,7 @@
 //! `examples/speed.rs` prints how the two compare.
 //!
 //! The functions at the top have gradients; those in [`fixed`] have none on `flex` and fuse what
-//! follows them.
+//! follows them. [`Precision`] has those again, in single precision or with products in bytes.
 //!
 //! ```
 //! use burn::nn::conv::Conv2dConfig;
@@ -23,19 +23,21 @@
 //! # Unsafe code
 //!
 //! This crate alone has any. Three things need it: vector instructions behind a check of the
-//! processor (`lanes.rs`), tiles that read and write through pointers (`tile.rs` and what calls
-//! it), and tasks that write disjoint parts of one output (`threads.rs`). Each block says why its
-//! bounds hold; the tests compare every kernel with Burn's own over random shapes, with each
-//! instruction set that the processor has.
+//! processor (`lanes.rs`, `bytes.rs`), tiles that read and write through pointers (`tile.rs`,
+//! `int8.rs`, `winograd.rs` and what calls them), and tasks that write disjoint parts of one output
+//! (`threads.rs`, `workers.rs`). Each block says why its bounds hold; the tests compare every kernel with Burn's
+//! own over random shapes, with each instruction set that the processor has.
 
 mod adamw;
 mod attention;
+mod bytes;
 mod conv;
 mod depthwise;
 mod few;
 pub mod fixed;
 mod flex;
 mod fused;
+mod int8;
 mod interpolate;
 mod lanes;
 mod learned;
@@ -45,9 +47,11 @@ mod norm;
 mod panels;
 mod picture;
 mod pool;
+mod precision;
 mod product;
 mod threads;
 mod tile;
+mod unfused;
 mod winograd;
 mod workers;
 
@@ -64,6 +68,7 @@ use fused::Fused;
 use learned::Learned;
 pub use math::Activation;
 pub use memory::{keep_freed_memory, use_small_pages};
+pub use precision::Precision;
 
 /// `conv.forward(x)`.
 ///

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use burn::tensor::Bytes;
 use burn_flex::FlexTensor;
 
+use crate::int8;
 use crate::threads::{Shared, for_each};
 use crate::winograd;
 
@@ -132,6 +133,10 @@ pub(crate) enum Form {
     Depthwise,
     /// `[k, n]` as it is.
     Product,
+    /// `[k, n]` in bytes.
+    ProductInBytes,
+    /// `[co, ci, 1, 1]` in bytes.
+    PixelInBytes,
 }
 
 impl Form {
@@ -152,6 +157,14 @@ impl Form {
             (Self::Product, &[k, n]) => {
                 let rows: Vec<_> = (0..k).map(|row| row * n).collect();
                 Panels::pack(values, &rows, n, 1)
+            }
+            (Self::ProductInBytes, &[k, n]) => {
+                let rows: Vec<_> = (0..k).map(|row| row * n).collect();
+                int8::words(values, &rows, n, 1)
+            }
+            (Self::PixelInBytes, &[out, channels, 1, 1]) => {
+                let rows: Vec<_> = (0..channels).collect();
+                int8::words(values, &rows, out, channels)
             }
             (form, shape) => unreachable!("{form:?} of {shape:?}"),
         }

@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::lanes::Isa;
 
+mod int8;
 mod layers;
 
 /// Relative to the larger of the value and the tensor's scale: sums of many terms in another

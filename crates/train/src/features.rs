@@ -331,8 +331,11 @@ pub(crate) fn megabytes(num_bytes: u64) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use engraft_policies::Precision;
+
     use super::*;
-    use crate::testing::{Toy, frozen_recipe, policy};
+    use crate::Recipe;
+    use crate::testing::{self, Toy, frozen_recipe, policy};
 
     #[test]
     fn what_is_read_back_is_what_the_network_says_in_half_precision() {
@@ -374,6 +377,16 @@ mod tests {
 
         prepare(&mut notes, &cache).unwrap();
         assert!(notes.last().unwrap().contains("read from"), "{notes:?}");
+        // In another precision they are other features.
+        let int8 = recipe.policy.clone().with_precision(Precision::Int8).unwrap();
+        let recipe = Recipe { policy: int8, ..frozen_recipe() };
+        let policy = testing::policy(&recipe, frames.dataset(), &device);
+        let note = &mut |text: &str| text.contains("written to");
+        let store =
+            FeatureStore::prepare(&policy, &recipe.policy, &frames, &cache, &device, note).unwrap();
+        assert!(store.is_some());
+        let files = || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+        assert_eq!(files().filter(|file| file.extension() == Some("json".as_ref())).count(), 2);
         let small = FeatureCache { budget_bytes: 10, dir: folder.path().join("other") };
         assert!(prepare(&mut notes, &small).is_none());
         assert!(notes.last().unwrap().contains("more than the budget"), "{notes:?}");

@@ -6,7 +6,7 @@ use engraft_core::Dimension;
 
 use super::*;
 use crate::testing::{self, assert_saved_equals_loaded, contract, memorize};
-use crate::{Policy, PolicyConfig, import};
+use crate::{Policy, PolicyConfig, Precision, import};
 
 /// Features, attention and actions that the published modules computed from parameters, pictures
 /// and taps which are sines of their indices (see `fill` and `example`).
@@ -111,6 +111,7 @@ fn published(channel_mask: ChannelMask) -> (SpawnNetConfig, Contract) {
         taps: Vec::new(),
         size: None,
         fine_tune: false,
+        precision: Precision::Single,
     };
     let head = HeadConfig { bounds: Some(bounds), ..HeadConfig::default() };
     (SpawnNetConfig { channel_mask, head, ..SpawnNetConfig::new(backbone) }, contract)
@@ -260,6 +261,7 @@ fn small(change: impl Fn(&mut SpawnNetConfig)) -> PolicyConfig {
         taps: ["layer_1", "layer_2", "layer_3"].map(|tap| tap.parse().unwrap()).to_vec(),
         size: None,
         fine_tune: false,
+        precision: Precision::Single,
     };
     let head = HeadConfig { hidden: vec![32], bounds: None };
     let mut config = SpawnNetConfig { head, ..SpawnNetConfig::new(backbone) };
