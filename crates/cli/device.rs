@@ -93,6 +93,7 @@ fn cpu() -> anyhow::Result<Device> {
 #[cfg(feature = "wgpu")]
 fn wgpu(index: Option<usize>) -> anyhow::Result<Device> {
     use burn::tensor::{DeviceKind, DeviceType};
+    keep_what_is_tuned();
     let mut found = Device::enumerate(DeviceType::Wgpu).into_vec();
     // Whatever order the driver lists them in, the fastest kind comes first.
     let kinds = [DeviceKind::DiscreteGpu, DeviceKind::IntegratedGpu, DeviceKind::VirtualGpu];
@@ -116,6 +117,7 @@ fn wgpu(_index: Option<usize>) -> anyhow::Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: usize) -> anyhow::Result<Device> {
+    keep_what_is_tuned();
     let found = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
     pick("cuda", index, &found, "an NVIDIA GPU and its driver")
 }
@@ -125,14 +127,33 @@ fn cuda(_index: usize) -> anyhow::Result<Device> {
     not_built("cuda")
 }
 
+/// What a GPU was tuned to, and what was compiled for it, is kept in the cache between runs. Left
+/// alone it would be tuned anew, or leave its files in whatever folder the command is run in.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn keep_what_is_tuned() {
+    use burn::cubecl::config::cache::CacheConfig;
+    use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+    let Ok(folder) = engraft_backbones::weights::cache_dir() else { return };
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.environment.path = CacheConfig::Directory(folder.join("gpu"));
+    config.compilation.cache = true;
+    // Set once: the second of several devices finds it so.
+    CubeClRuntimeConfig::try_set(config);
+}
+
 /// One of the devices that this machine has, which `needs` says how to get.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn pick(kind: &str, index: usize, found: &[Device], needs: &str) -> anyhow::Result<Device> {
     match found.get(index) {
         Some(device) => Ok(device.clone()),
-        None if found.is_empty() => bail!("no device {kind}: it needs {needs}"),
+        None if found.is_empty() => {
+            bail!("no device {kind}: it needs {needs}; `--device cpu` needs nothing")
+        }
+        None if found.len() == 1 => {
+            bail!("no device {kind}:{index}: this machine has {kind}:0 alone")
+        }
         None => bail!(
-            "no device {kind}:{index}: expected 0 to {}, of those that this machine has",
+            "no device {kind}:{index}: this machine has {kind}:0 to {kind}:{}",
             found.len() - 1
         ),
     }

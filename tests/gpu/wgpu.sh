@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds with `--features wgpu` and compares every backbone, every policy and short runs with the
-# CPU: `tests/gpu.rs`. Without a GPU it runs on Mesa's software driver, slowly.
+# Builds with `--features wgpu` and compares backbones, policies, short runs, predictions and a
+# server's answers with the CPU: `tests/gpu.rs`. Without a GPU it runs on Mesa's software driver.
 #
 # Debian: apt-get install mesa-vulkan-drivers
 set -euo pipefail
@@ -9,12 +9,15 @@ if ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1;
     echo "no driver for Vulkan is here; on Debian: apt-get install mesa-vulkan-drivers" >&2
     exit 1
 fi
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target/wgpu}"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target/wgpu}"
+# What the device is tuned to is kept here: a second time it is much quicker.
+export ENGRAFT_CACHE="${ENGRAFT_CACHE:-$CARGO_TARGET_DIR/cache}"
 # What Mesa asks for on a machine without a desktop; fewer ways of computing are tried out.
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}" CUBECL_AUTOTUNE_LEVEL=minimal
 tests=(cargo test --locked --no-default-features --features cpu,wgpu --test engraft-tests)
 began=$SECONDS
 "${tests[@]}" --no-run
 built=$SECONDS
-"${tests[@]}" gpu:: -- --nocapture --test-threads 1 "$@"
+# The driver compiles on one thread: two tests at a time keep two cores busy.
+"${tests[@]}" gpu:: -- --nocapture --test-threads 2 "$@"
 echo "wgpu: built in $((built - began)) s, ran in $((SECONDS - built)) s"

@@ -8,6 +8,7 @@
 //! weights/<file>          a weight file, as it was published
 //! weights/<file>.sha256   what it hashed to when it arrived
 //! weights/imported.toml   the manifest of imported files
+//! gpu/                    what the command tuned and compiled for GPUs
 //! ```
 
 use std::fs;

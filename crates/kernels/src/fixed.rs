@@ -4,6 +4,8 @@
 //! and on every other backend, they are Burn's own operations one after another, which have
 //! gradients.
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use burn::backend::Dispatch;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
@@ -14,7 +16,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::flex::Spec;
 use crate::fused::Fused;
-use crate::{Activation, bias, is_plain_flex, spec};
+use crate::{Activation, bias, is_cpu, is_plain_flex, spec};
 
 /// `activation(conv.forward(x))`.
 ///
@@ -231,6 +233,14 @@ fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
         Activation::None => x,
         Activation::Relu => relu(x),
         Activation::Relu6 => x.clamp(0.0, 6.0),
-        Activation::Gelu => gelu(x),
+        Activation::Gelu if is_cpu(&x.device()) => gelu(x),
+        Activation::Gelu => gelu_by_erf(x),
     }
+}
+
+/// GELU of operations whose gradients are exact. Burn's own has one of an approximation by tanh on
+/// every backend but `flex`, which is off by a thousandth.
+pub(crate) fn gelu_by_erf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let below = x.clone().mul_scalar(FRAC_1_SQRT_2).erf().add_scalar(1.0);
+    x.mul(below).mul_scalar(0.5)
 }

@@ -43,6 +43,23 @@ fn layers_of_a_transformer_are_burns() {
 }
 
 #[test]
+fn what_stands_for_gelu_on_gpus_has_its_values_and_gradients() {
+    let device = Device::flex().autodiff();
+    let _alone = alone(&device);
+    let x = Tensor::<1>::random([4000], Distribution::Normal(0.0, 2.0), &device).require_grad();
+    let with_gradient = |gelu: fn(Tensor<1>) -> Tensor<1>| {
+        let y = gelu(x.clone());
+        let gradients = y.clone().sum().backward();
+        [y.inner().into_data(), x.grad(&gradients).unwrap().into_data()]
+    };
+    let found = with_gradient(fixed::gelu_by_erf);
+    let expected = with_gradient(burn::tensor::activation::gelu);
+    for ((found, expected), what) in found.iter().zip(&expected).zip(["values", "gradients"]) {
+        assert_close(found, expected, what);
+    }
+}
+
+#[test]
 fn a_few_rows_through_a_linear_layer_are_burns() {
     let device = Device::flex();
     let _alone = alone(&device);
