@@ -17,6 +17,7 @@
 mod check;
 mod checkpoint;
 mod config;
+mod front;
 mod groot;
 mod model;
 mod predictor;

@@ -40,6 +40,6 @@ pub use message::{
 };
 pub use native::{decode_request, decode_response, encode_request, encode_response};
 pub use simulator::{SimulatorDesk, SimulatorSocket};
-pub use socket::{Access, ClientSocket, Incoming, Peer, ServerSocket};
+pub use socket::{Access, ClientSocket, Frame, Incoming, Peer, ServerSocket};
 pub use token::{Token, TokenError};
 pub use wake::{Waker, Watch};
