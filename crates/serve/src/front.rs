@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use engraft_wire::{
@@ -66,25 +66,16 @@ pub(crate) fn hold(front: &Mutex<Front>) -> MutexGuard<'_, Front> {
     front.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Deals with what the model's thread told: at once, or on the server's thread where that is at it.
-pub(crate) fn hear(front: &Mutex<Front>, room: &Room) -> Result<(), ServeError> {
-    let mut front = match front.try_lock() {
-        Ok(front) => front,
-        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        Err(TryLockError::WouldBlock) => {
-            room.wake_server();
-            return Ok(());
-        }
-    };
-    front.hear()?;
-    // Sending may have heard of a message in place of who waits for it.
-    if front.socket.has_message()? {
-        room.wake_server();
-    }
-    Ok(())
-}
-
 impl Front {
+    /// Leaves what more there is at the door to the server's thread. Whoever used the socket may have
+    /// heard the bell in its place.
+    pub(crate) fn leave(&self) -> Result<(), ServeError> {
+        if self.socket.has_message()? {
+            self.room.wake_server();
+        }
+        Ok(())
+    }
+
     /// Deals with what other threads told and with one message; whether there was one.
     pub(crate) fn turn(&mut self) -> Result<bool, ServeError> {
         self.hear()?;

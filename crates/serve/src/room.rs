@@ -1,7 +1,7 @@
 //! The waiting room between the socket and the model: the latest request of each client.
 //!
-//! It also knows who listens at the door. A model with nothing to do does so itself: then a request
-//! needs no second thread to be woken. While it works the server's thread does.
+//! It also knows whether the model's thread is at work or listens at the door itself: then no other
+//! thread has to be woken for a request.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
@@ -67,7 +67,7 @@ struct Inside {
     place: Place,
     busy: bool,
     closed: bool,
-    /// Wakes the model's thread, and the server's.
+    /// Of the model's thread, and of the server's.
     wakers: Option<[Waker; 2]>,
 }
 
@@ -78,15 +78,6 @@ impl Inside {
             && let Some([model, _]) = &self.wakers
         {
             model.wake();
-        }
-    }
-
-    /// Has the server's thread listen at the door where the model's did until now.
-    fn leave_door(&mut self) {
-        if std::mem::take(&mut self.place) != Place::Work
-            && let Some([_, server]) = &self.wakers
-        {
-            server.wake();
         }
     }
 }
@@ -149,22 +140,20 @@ impl Room {
     /// empty.
     pub(crate) fn next(&self, most: usize) -> Option<Work> {
         let mut inside = self.lock();
-        inside.busy = false;
-        let work = if let Some(model) = inside.next_model.take() {
-            Work::Swap(model)
-        } else if !inside.waiting.is_empty() {
+        (inside.place, inside.busy) = (Place::Work, false);
+        if let Some(model) = inside.next_model.take() {
+            return Some(Work::Swap(model));
+        }
+        if !inside.waiting.is_empty() {
             inside.busy = true;
             let count = most.clamp(1, inside.waiting.len());
-            Work::Jobs(inside.waiting.drain(..count).collect())
-        } else if inside.closed {
-            inside.place = Place::Work;
+            return Some(Work::Jobs(inside.waiting.drain(..count).collect()));
+        }
+        if inside.closed {
             return None;
-        } else {
-            inside.place = Place::Door;
-            return Some(Work::Rest);
-        };
-        inside.leave_door();
-        Some(work)
+        }
+        inside.place = Place::Door;
+        Some(Work::Rest)
     }
 
     /// Whether the model's thread may wait at the door: not if something came meanwhile. From then

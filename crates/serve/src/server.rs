@@ -12,16 +12,19 @@ use engraft_wire::{Contract, Keys, Model, ServerSocket, Status, Watch};
 use tracing::info;
 
 use crate::config::{ServeError, ServerConfig};
-use crate::front::{Event, Front, hear, hold};
-use crate::model::{Outcome, warm_up, work};
+use crate::door::Door;
+use crate::front::{Front, hold};
+use crate::model::{warm_up, work};
 use crate::predictor::Predictor;
 use crate::reload::{self, Reloading};
-use crate::room::{Asker, Job, Room};
+use crate::room::Room;
 use crate::stats::Stats;
 use crate::web::{Desk, Web};
 
 /// How often a stop is looked for when nothing comes in.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// How long the model's thread may take to see what is at the door before the other one does.
+const GRACE: Duration = Duration::from_millis(1);
 /// How long what was sent last may take to leave.
 const LINGER: Duration = Duration::from_millis(500);
 /// How long clients have to read it: a connection that closes takes with it what is unread.
@@ -93,7 +96,8 @@ impl Server {
             killed: killed.clone(),
         }));
         let (begin, may_begin) = channel();
-        let (door, inner, promised) = (front.clone(), room.clone(), contract.clone());
+        let (inner, promised) = (room.clone(), contract.clone());
+        let door = Door { front: front.clone(), room: room.clone(), sender, watch: of_model };
         let thread = thread::Builder::new()
             .name("model".into())
             .spawn(move || {
@@ -101,27 +105,9 @@ impl Server {
                 if may_begin.recv().is_err() {
                     return Ok(());
                 }
-                let tell = |event| {
-                    // The front has the other end, and is there.
-                    let _ = sender.send(event);
-                    hear(&door, &inner)
-                };
-                let answer = |Job { asker, infer, .. }, outcome: Outcome| match asker {
-                    Asker::Socket(peer) => tell(Event::Answer { peer, infer, outcome }),
-                    Asker::Web(asker) => {
-                        // A client that is gone wants no answer.
-                        let _ = asker.send(outcome);
-                        Ok(())
-                    }
-                };
-                let swapped = |model| tell(Event::Swapped(model));
-                let rest = || {
-                    if !hold(&door).turn()? && inner.fall_asleep() {
-                        of_model.wait(TICK)?;
-                        inner.awake();
-                    }
-                    Ok(())
-                };
+                let answer = |job, outcome| door.answer(job, outcome);
+                let swapped = |model| door.swapped(model);
+                let rest = || door.rest();
                 let ended = work(predictor, &promised, &inner, batch, answer, swapped, rest);
                 inner.wake_server();
                 ended
@@ -220,16 +206,19 @@ impl Server {
         Ok(status)
     }
 
-    /// One turn of this thread, which listens at the door while the model's works; whether it may
-    /// have left messages there.
+    /// One turn of this thread, which deals with messages while the model's works; whether it may
+    /// have left some.
+    ///
+    /// Both threads listen at the door, so that neither has to wake the other. This one gives way
+    /// to the model's.
     fn turn(&self, more: bool) -> Result<bool, ServeError> {
-        if more || !self.room.is_model_at_door() {
-            let more = self.front().turn()?;
-            if !more {
-                self.watch.wait(TICK)?;
-            }
-            return Ok(more);
+        if (more || !self.room.is_model_at_door()) && self.front().turn()? {
+            return Ok(true);
         }
-        Ok(self.watch.rest(TICK)? && self.front().turn()?)
+        let woken = self.watch.wait(TICK)?;
+        if woken || !self.room.is_model_at_door() {
+            return Ok(woken);
+        }
+        Ok(self.watch.rest(GRACE)?)
     }
 }
