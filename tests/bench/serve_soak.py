@@ -22,7 +22,9 @@ import numpy as np
 import zmq
 
 ROOT = Path(__file__).resolve().parents[2]
-JOINTS, FIRST, CLIENTS, RECONNECT = 7, 10_000, 4, 500
+JOINTS, FIRST, CLIENTS = 7, 10_000, 4
+# A client of this dialect leaves its place behind for ten seconds, and there are 64.
+RECONNECT = 2000
 
 
 def client(endpoint: str, side: int, count, stop) -> None:
