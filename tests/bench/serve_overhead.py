@@ -16,9 +16,12 @@ that has another one for its network, and see two frames of two 96 x 64 pictures
 together ask for `--load` of what that network can, each at times of its own that differ by up to a
 fifth. So the network is the same for both, and what one waits for it, too.
 
-What neither server can help, the client's own work and the sockets', is in the overhead; "inside"
-is what lies between a server's having the request and its having the answer packed, less the
-network and the wait for it. Ratios are of each pair of runs; their median is printed.
+What neither server can help, the client's own work and the sockets', is in the overhead. So a third
+server is asked, which reads nothing and only waits as long as a network would: "floor" is its
+overhead, in which several clients wait for each other, too, and "above" is what half of the answers
+of the other two have beyond it in the same round. "inside" is what lies between a server's having
+the request and its having the answer packed, less the network and the wait for it. Ratios are of
+each round of runs; their median is printed.
 """
 
 import argparse
@@ -39,6 +42,7 @@ import zmq
 ROOT = Path(__file__).resolve().parents[2]
 SIDE, JOINTS, HORIZON, RATE, JITTER = 224, 7, 8, 10, 0.2
 VIEWS = ["front", "wrist"]
+COMPUTED = 2.0  # milliseconds that the floor computes in place of the ConvNet
 INSIDE = ["decode", "preprocess", "encode"]
 
 
@@ -98,6 +102,24 @@ def waiting(millis: float):
     return get_action
 
 
+def serve_floor(millis: float, computes: bool) -> None:
+    """A server that does nothing: the processor is busy or asleep meanwhile, as with a network."""
+    socket = zmq.Context().socket(zmq.REP)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    print(f"tcp://127.0.0.1:{port}", flush=True)
+    actions = {"action": np.zeros((1, HORIZON, JOINTS), np.float32)}
+    while True:
+        socket.recv()
+        began = time.perf_counter()
+        if computes:
+            while time.perf_counter() - began < millis / 1e3:
+                pass
+        else:
+            time.sleep(millis / 1e3)
+        info = {"timings_ms": {"infer": (time.perf_counter() - began) * 1e3}}
+        socket.send(msgpack.packb([actions, info], default=msgpack_numpy.encode))
+
+
 def observation(stand_in: bool, rng) -> dict:
     shape = (1, 2, 64, 96, 3) if stand_in else (1, 1, SIDE, SIDE, 3)
     video = {name: rng.integers(0, 256, shape, np.uint8) for name in VIEWS}
@@ -153,7 +175,9 @@ def client(endpoint: str, stand_in: bool, requests: int, rate: float, seed: int,
 def measure(command: list, stand_in: bool, clients: int, requests: int, rate: float) -> dict:
     """p50 and p99 of the overhead in milliseconds; each client asks at that rate, 0 is back to back."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, **pipes) as server:
+    # Freed memory is kept, as by `engraft serve`.
+    environment = {**os.environ, "MIMALLOC_PURGE_DELAY": "-1"}
+    with subprocess.Popen(command, text=True, env=environment, **pipes) as server:
         endpoint = server.stdout.readline().strip()
         results, each = multiprocessing.Queue(), requests // clients
         words = [(endpoint, stand_in, each, rate, seed, results) for seed in range(clients)]
@@ -177,9 +201,13 @@ def main() -> None:
     parser.add_argument("--stand-in", type=float, metavar="MS", help="wait so long instead of a network")
     parser.add_argument("--load", type=float, default=0.5, help="share of what the stand-in can (0.5)")
     parser.add_argument("--python-server", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--floor-server", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.python_server:
         serve_python(args.stand_in)
+        return
+    if args.floor_server:
+        serve_floor(args.stand_in or COMPUTED, computes=args.stand_in is None)
         return
     build = ["cargo", "build", "--quiet", "--release", "--locked", "-p", "engraft-serve", "--examples"]
     if "EXAMPLES" not in os.environ:
@@ -188,25 +216,32 @@ def main() -> None:
     examples = Path(os.environ.get("EXAMPLES", target / "release/examples"))
     ours = [str(examples / "untrained"), "tcp://127.0.0.1:*", str(SIDE)]
     theirs = [sys.executable, __file__, "--python-server"]
+    floor = [sys.executable, __file__, "--floor-server"]
     if args.stand_in:
         millis = str(args.stand_in)
         ours = [str(examples / "stand_in"), "tcp://127.0.0.1:*", "rgb", "forward", millis]
         theirs += ["--stand-in", millis]
+        floor += ["--stand-in", millis]
     report = {}
     for clients in args.clients:
         rate = RATE if clients > 1 else 0
         if args.stand_in:
             rate = args.load * 1e3 / args.stand_in / clients
             print(f"{clients} client(s) at {rate:.1f} requests a second each", flush=True)
-        pairs = [
-            [measure(command, bool(args.stand_in), clients, args.requests, rate) for command in (ours, theirs)]
+        rounds = [
+            [measure(command, bool(args.stand_in), clients, args.requests, rate) for command in (ours, theirs, floor)]
             for _ in range(args.pairs)
         ]
-        for part in pairs[0][0]:
-            ratio = statistics.median(b[part] / a[part] for a, b in pairs)
-            one, other = [statistics.median(pair[i][part] for pair in pairs) for i in (0, 1)]
+        for one, other, least in rounds:
+            for which in (one, other):
+                which["above p50"] = which["p50"] - least["p50"]
+        for part in rounds[0][0]:
+            ratio = statistics.median(b[part] / a[part] for a, b, _ in rounds)
+            one, other = [statistics.median(each[i][part] for each in rounds) for i in (0, 1)]
             print(f"{clients} client(s)  {part:<10}  engraft {one:6.2f} ms, Python {other:6.2f} ms: {ratio:.1f} x less", flush=True)
-        report[f"{clients} clients"] = pairs
+        least = [statistics.median(each[2][part] for each in rounds) for part in ("p50", "p99")]
+        print(f"{clients} client(s)  floor       p50 {least[0]:.2f} ms, p99 {least[1]:.2f} ms", flush=True)
+        report[f"{clients} clients"] = rounds
     print(json.dumps(report))
 
 

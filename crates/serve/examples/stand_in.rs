@@ -4,13 +4,14 @@
 //!
 //! ```text
 //! cargo run -p engraft-serve --example stand_in -- tcp://127.0.0.1:5555 [rgb] [kill] [token WORD]
-//!     [openpi HOST:PORT] [curve SECRET CLIENTS] [reload] [forward MILLIS]
+//!     [openpi HOST:PORT] [curve SECRET CLIENTS] [reload] [forward MILLIS] [batch MOST MILLIS]
 //! ```
 //!
 //! With `rgb` no view has depth, and clients of other stacks find an `arm` and a `gripper`; with
 //! `kill` GR00T's may stop it; with `curve` it takes its secret key and its clients' public ones
 //! from files; with `reload` it can be read anew, and then has another hash each time; `forward` is
-//! how long it takes to answer (20). Prints where it listens and serves until its standard input ends.
+//! how long it takes to answer (20), and `batch` how many it answers at once and how long each takes
+//! beside the first. Prints where it listens and serves until its standard input ends.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -30,8 +31,25 @@ struct StandIn {
     depth: bool,
     /// Milliseconds that an answer takes.
     forward: f64,
+    /// Milliseconds that each further answer takes that is given with it.
+    further: f64,
     /// Times that it was read anew.
     age: usize,
+}
+
+impl StandIn {
+    fn work(&self, answers: usize) {
+        let millis = self.forward + self.further * (answers - 1) as f64;
+        thread::sleep(Duration::from_secs_f64(millis / 1e3));
+    }
+}
+
+fn stay(stack: &[Observation]) -> Result<Prediction, PredictError> {
+    let newest = stack.last().ok_or_else(|| PredictError("the stack is empty".into()))?;
+    let values = newest.proprio.repeat(HORIZON);
+    let chunk = ActionChunk::new(HORIZON, newest.proprio.len(), values);
+    let chunk = chunk.map_err(|error| PredictError(error.to_string()))?;
+    Ok(Prediction { chunk, attention: Vec::new(), preprocess: Duration::ZERO })
 }
 
 impl Predictor for StandIn {
@@ -54,12 +72,17 @@ impl Predictor for StandIn {
     }
 
     fn predict(&mut self, stack: &[Observation], _: bool) -> Result<Prediction, PredictError> {
-        thread::sleep(Duration::from_secs_f64(self.forward / 1e3));
-        let newest = stack.last().ok_or_else(|| PredictError("the stack is empty".into()))?;
-        let values = newest.proprio.repeat(HORIZON);
-        let chunk = ActionChunk::new(HORIZON, newest.proprio.len(), values);
-        let chunk = chunk.map_err(|error| PredictError(error.to_string()))?;
-        Ok(Prediction { chunk, attention: Vec::new(), preprocess: Duration::ZERO })
+        self.work(1);
+        stay(stack)
+    }
+
+    fn predict_many(
+        &mut self,
+        stacks: &[&[Observation]],
+        _: bool,
+    ) -> Result<Vec<Prediction>, PredictError> {
+        self.work(stacks.len());
+        stacks.iter().map(|stack| stay(stack)).collect()
     }
 }
 
@@ -67,7 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let endpoint = arguments.next().unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
     let mut config = ServerConfig::at(endpoint);
-    let mut stand_in = StandIn { depth: true, forward: 20.0, age: 0 };
+    let mut stand_in = StandIn { depth: true, forward: 20.0, further: 20.0, age: 0 };
     let mut reload = false;
     while let Some(word) = arguments.next() {
         match &*word {
@@ -79,13 +102,17 @@ fn main() -> Result<(), Box<dyn Error>> {
                 config.access = Access::Curve(ServerKeys::read(own.as_ref(), clients.as_ref())?);
             }
             "forward" => stand_in.forward = arguments.next().ok_or("how long?")?.parse()?,
+            "batch" => {
+                config.batch = arguments.next().ok_or("how many?")?.parse()?;
+                stand_in.further = arguments.next().ok_or("how long?")?.parse()?;
+            }
             "kill" => config.allow_kill = true,
             "openpi" => config.openpi = Some(arguments.next().ok_or("where?")?),
             "token" => config.token = Some(Token::new(arguments.next().ok_or("which token?")?)),
             _ => {
                 return Err(format!(
                     "`{word}`: expected rgb, kill, reload, openpi HOST:PORT, token WORD, \
-                     forward MILLIS or curve SECRET CLIENTS"
+                     forward MILLIS, batch MOST MILLIS or curve SECRET CLIENTS"
                 )
                 .into());
             }

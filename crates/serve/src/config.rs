@@ -31,7 +31,8 @@ pub struct ServerConfig {
     /// Made-up observations that the policy answers before the first client's: the first few take
     /// far longer than the rest.
     pub warm_up: usize,
-    /// Requests that the policy answers together where as many wait; 1 is one after the other.
+    /// Requests that the policy answers together where as many wait; 1 is one after the other. It
+    /// pays where a further answer takes at most half as long as one alone.
     pub batch: usize,
     /// What an answer should take at most, from its arrival on; later ones are counted.
     pub slo: Option<Duration>,

@@ -1,20 +1,21 @@
 //! Clients that speak GR00T's dialect: they open no session, count nothing and wait for each answer.
 
+use std::sync::atomic::Ordering;
+
 use engraft_wire::groot::{self, Ask, Call, Style};
 use engraft_wire::{ErrorCode, Infer, Peer, Timings};
 
 use crate::check::{self, Objection};
 use crate::config::ServeError;
+use crate::front::Front;
 use crate::model::{Answered, encoded};
-use crate::server::Server;
 
-impl Server {
+impl Front {
     /// Answers a call, or lets it wait for the model.
     pub(crate) fn groot(
         &mut self,
         peer: &Peer,
         Call { token, ask }: Call,
-        open: bool,
         decode_micros: u32,
     ) -> Result<(), ServeError> {
         if !check::token(self.config.token.as_ref(), token.as_ref()) {
@@ -25,7 +26,7 @@ impl Server {
         let frame = match ask {
             Ok(Ask::Ping) => groot::alive(),
             Ok(Ask::Kill) if self.config.allow_kill => {
-                self.killed = true;
+                self.killed.store(true, Ordering::Relaxed);
                 groot::done()
             }
             Ok(Ask::Kill) => {
@@ -40,7 +41,7 @@ impl Server {
                 self.room.leave(peer);
                 groot::done()
             }
-            Ok(Ask::Act(..)) if !open => {
+            Ok(Ask::Act(..)) if !self.open => {
                 return self.refuse_groot(peer, check::stopping());
             }
             Ok(Ask::Act(stack, style)) => return self.act(peer, stack, style, decode_micros),

@@ -24,37 +24,44 @@ pub(crate) struct Answered {
 pub(crate) type Outcome = Result<Answered, Objection>;
 
 /// Works until the room is closed and empty, on up to `batch` jobs at once; `answer` is told what
-/// becomes of each, `swapped` when another model begins to answer.
-pub(crate) fn work(
+/// becomes of each, `swapped` when another model begins to answer, `rest` when nothing waits.
+///
+/// # Errors
+///
+/// The first of what it tells.
+pub(crate) fn work<E>(
     mut predictor: Box<dyn Predictor>,
     contract: &Contract,
     room: &Room,
     batch: usize,
-    answer: impl Fn(Job, Outcome),
-    swapped: impl Fn(Arc<Model>),
-) {
+    answer: impl Fn(Job, Outcome) -> Result<(), E>,
+    swapped: impl Fn(Arc<Model>) -> Result<(), E>,
+    rest: impl Fn() -> Result<(), E>,
+) -> Result<(), E> {
     let mut model = Arc::new(predictor.model());
     while let Some(work) = room.next(batch) {
         match work {
+            Work::Rest => rest()?,
             Work::Swap(next) => {
                 model = Arc::new(next.model());
                 predictor = next;
-                swapped(model.clone());
+                swapped(model.clone())?;
             }
             Work::Jobs(jobs) if jobs.len() > 1 => {
                 let outcomes = predict_many(&mut *predictor, contract, &model, &jobs);
                 for (job, outcome) in jobs.into_iter().zip(outcomes) {
-                    answer(job, outcome);
+                    answer(job, outcome)?;
                 }
             }
             Work::Jobs(jobs) => {
                 for job in jobs {
                     let outcome = predict(&mut *predictor, contract, &model, &job);
-                    answer(job, outcome);
+                    answer(job, outcome)?;
                 }
             }
         }
     }
+    Ok(())
 }
 
 /// Answers several jobs at once, or each by itself where they do not go together or one fails.

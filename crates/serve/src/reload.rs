@@ -13,9 +13,10 @@ use tracing::{info, warn};
 
 use crate::check;
 use crate::config::ServeError;
+use crate::front::{Event, Front};
 use crate::model::warm_up;
 use crate::predictor::{PredictError, Predictor};
-use crate::server::{Event, Server};
+use crate::server::Server;
 
 /// What reads a model anew.
 pub(crate) type Loader = Box<dyn FnMut() -> Result<Box<dyn Predictor>, PredictError> + Send>;
@@ -66,13 +67,15 @@ impl Server {
     /// not taken.
     #[must_use]
     pub fn reload_with(
-        mut self,
+        self,
         loader: impl FnMut() -> Result<Box<dyn Predictor>, PredictError> + Send + 'static,
     ) -> Self {
-        self.reloading = Reloading::Ready(Box::new(loader));
+        self.front().reloading = Reloading::Ready(Box::new(loader));
         self
     }
+}
 
+impl Front {
     /// Begins to read the model anew.
     pub(crate) fn reload(&mut self, peer: &Peer, session: Session) -> Result<(), ServeError> {
         if self.clients.get(peer).is_none_or(|client| client.session != session) {
@@ -110,7 +113,7 @@ impl Server {
 
     /// Starts the thread that reads the model anew with the loader that it will be given.
     fn start_reader(&self, given: Receiver<Loader>) -> io::Result<()> {
-        let waker = self.socket.waker().map_err(io::Error::other)?;
+        let room = self.room.clone();
         let (sender, contract) = (self.sender.clone(), self.contract.clone());
         let times = self.config.warm_up;
         (self.starter)(Box::new(move || {
@@ -122,7 +125,7 @@ impl Server {
             });
             // A server that is gone needs no model.
             let _ = sender.send(Event::Loaded(Loaded { loader, model }));
-            waker.wake();
+            room.wake_server();
         }))
     }
 

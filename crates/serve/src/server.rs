@@ -1,75 +1,49 @@
-//! The socket thread.
+//! The server's thread: it listens at the door while the model works.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use engraft_wire::{
-    Contract, ErrorCode, Hello, Incoming, Infer, Keys, Model, Peer, Refusal, Reply, Request,
-    Response, ServerSocket, Session, SocketError, Status, Welcome, WireError, encode_response,
-    groot, native,
-};
-use tracing::{info, warn};
+use engraft_wire::{Contract, Keys, Model, ServerSocket, Status, Watch};
+use tracing::info;
 
-use crate::check::{self, Objection};
 use crate::config::{ServeError, ServerConfig};
-use crate::model::{Answered, Outcome, micros, warm_up, work};
+use crate::door::Door;
+use crate::front::{Front, hold};
+use crate::model::{warm_up, work};
 use crate::predictor::Predictor;
-use crate::reload::{self, Loaded, Loader, Reloading, Starter};
-use crate::room::{Asker, Closed, Job, Room};
+use crate::reload::{self, Reloading};
+use crate::room::Room;
 use crate::stats::Stats;
 use crate::web::{Desk, Web};
 
 /// How often a stop is looked for when nothing comes in.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// How long the model's thread may take to see what is at the door before the other one does.
+const GRACE: Duration = Duration::from_millis(1);
 /// How long what was sent last may take to leave.
 const LINGER: Duration = Duration::from_millis(500);
 /// How long clients have to read it: a connection that closes takes with it what is unread.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// What another thread tells the socket's.
-pub(crate) enum Event {
-    /// What became of what a client asked.
-    Answer { peer: Peer, infer: Infer, outcome: Outcome },
-    /// A model was read.
-    Loaded(Loaded),
-    /// Another model answers.
-    Swapped(Arc<Model>),
-}
-
-pub(crate) struct Client {
-    pub(crate) session: Session,
-    pub(crate) last_seq: Option<u64>,
-    pub(crate) heard: Instant,
-    /// How it wants to be answered, where that is not in the native dialect.
-    pub(crate) style: Option<groot::Style>,
-}
-
 /// A policy server that listens and is not yet running.
 pub struct Server {
-    pub(crate) socket: ServerSocket,
-    pub(crate) config: ServerConfig,
-    pub(crate) contract: Arc<Contract>,
-    fingerprint: String,
-    pub(crate) keys: Keys,
-    pub(crate) clients: HashMap<Peer, Client>,
-    pub(crate) room: Arc<Room>,
-    pub(crate) sender: Sender<Event>,
-    events: Receiver<Event>,
-    pub(crate) reloading: Reloading,
-    pub(crate) starter: Starter,
-    /// What read the model that is about to answer.
-    pub(crate) loader: Option<Loader>,
-    thread: JoinHandle<()>,
-    pub(crate) stats: Arc<Stats>,
-    web: Option<Web>,
+    front: Arc<Mutex<Front>>,
+    room: Arc<Room>,
+    watch: Watch,
+    /// Has the model's thread begin.
+    begin: Sender<()>,
+    thread: JoinHandle<Result<(), ServeError>>,
+    endpoint: String,
+    contract: Arc<Contract>,
+    keys: Arc<Keys>,
+    stats: Arc<Stats>,
+    killed: Arc<AtomicBool>,
     warm_up: Vec<Duration>,
-    /// Whether a client stopped it.
-    pub(crate) killed: bool,
 }
 
 impl Server {
@@ -87,33 +61,12 @@ impl Server {
         let stats = Arc::new(Stats::new(Arc::new(predictor.model()), config.slo));
         let warm_up = warm_up(&mut *predictor, &contract, config.warm_up);
         let warm_up = warm_up.map_err(ServeError::WarmUp)?;
-        let (room, waker) = (Arc::new(Room::default()), socket.waker()?);
-        let (sender, events) = channel();
-        let (inner, promised) = (room.clone(), contract.clone());
-        let (batch, teller) = (config.batch, sender.clone());
-        let thread = thread::Builder::new()
-            .name("model".into())
-            .spawn(move || {
-                let tell = |event| {
-                    // A server that is gone wants no answer.
-                    let _ = teller.send(event);
-                    waker.wake();
-                };
-                let answer = |Job { asker, infer, .. }, outcome| match asker {
-                    Asker::Socket(peer) => tell(Event::Answer { peer, infer, outcome }),
-                    // Nor does a client.
-                    Asker::Web(asker) => drop(asker.send(outcome)),
-                };
-                let swapped = |model| tell(Event::Swapped(model));
-                work(predictor, &promised, &inner, batch, answer, swapped);
-                waker.wake();
-            })
-            .map_err(ServeError::Thread)?;
-        let keys = config.keys.clone().unwrap_or_else(|| Keys::of(&contract));
-        let (clients, killed) = (HashMap::new(), false);
+        let (watch, of_model) = (socket.watch()?, socket.watch()?);
+        let room = Arc::new(Room::new(of_model.waker()?, watch.waker()?));
+        let keys = Arc::new(config.keys.clone().unwrap_or_else(|| Keys::of(&contract)));
         let desk = || Desk {
             contract: contract.clone(),
-            keys: keys.clone(),
+            keys: Keys::clone(&keys),
             token: config.token.clone(),
             room: room.clone(),
             stats: stats.clone(),
@@ -122,35 +75,67 @@ impl Server {
         let web = config.openpi.as_deref();
         let web = web.map(|address| Web::listen(address, &config.access, desk()));
         let web = web.transpose()?;
-        Ok(Self {
+        let (endpoint, batch) = (socket.endpoint().to_owned(), config.batch);
+        let (killed, (sender, events)) = (Arc::new(AtomicBool::new(false)), channel());
+        let front = Arc::new(Mutex::new(Front {
             socket,
             config,
             fingerprint: contract.spec.fingerprint(),
-            contract,
-            keys,
-            clients,
-            room,
-            sender,
+            contract: contract.clone(),
+            keys: keys.clone(),
+            clients: HashMap::new(),
+            room: room.clone(),
+            sender: sender.clone(),
             events,
             reloading: Reloading::No,
             starter: reload::start,
             loader: None,
-            thread,
-            stats,
+            stats: stats.clone(),
             web,
-            warm_up,
+            open: true,
+            killed: killed.clone(),
+        }));
+        let (begin, may_begin) = channel();
+        let (inner, promised) = (room.clone(), contract.clone());
+        let door = Door { front: front.clone(), room: room.clone(), sender, watch: of_model };
+        let thread = thread::Builder::new()
+            .name("model".into())
+            .spawn(move || {
+                // A server that never runs is answered for by nobody.
+                if may_begin.recv().is_err() {
+                    return Ok(());
+                }
+                let answer = |job, outcome| door.answer(job, outcome);
+                let swapped = |model| door.swapped(model);
+                let rest = || door.rest();
+                let ended = work(predictor, &promised, &inner, batch, answer, swapped, rest);
+                inner.wake_server();
+                ended
+            })
+            .map_err(ServeError::Thread)?;
+        Ok(Self {
+            front,
+            room,
+            watch,
+            begin,
+            thread,
+            endpoint,
+            contract,
+            keys,
+            stats,
             killed,
+            warm_up,
         })
     }
 
     /// Where it listens.
     pub fn endpoint(&self) -> &str {
-        self.socket.endpoint()
+        &self.endpoint
     }
 
     /// Where it listens for clients of openpi, if it does.
     pub fn openpi(&self) -> Option<SocketAddr> {
-        self.web.as_ref().map(Web::address)
+        self.front().web.as_ref().map(Web::address)
     }
 
     /// What the answers of the warm-up took, the quickest first.
@@ -173,252 +158,67 @@ impl Server {
         &self.contract
     }
 
+    pub(crate) fn front(&self) -> MutexGuard<'_, Front> {
+        hold(&self.front)
+    }
+
     /// Serves on this thread until `stop` is set; then answers what waits, tells its clients, and
     /// says how it fared.
     ///
     /// # Errors
     ///
     /// When the socket fails or the model thread is gone.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<Status, ServeError> {
-        while !stop.load(Ordering::Relaxed) && !self.killed {
-            self.turn(true)?;
+    pub fn run(self, stop: &AtomicBool) -> Result<Status, ServeError> {
+        // A thread that is gone is found below.
+        let _ = self.begin.send(());
+        let mut more = false;
+        while !stop.load(Ordering::Relaxed) && !self.killed.load(Ordering::Relaxed) {
+            more = self.turn(more)?;
             if self.thread.is_finished() {
-                return Err(ServeError::ModelGone);
+                let ended = self.thread.join().unwrap_or(Ok(()));
+                return Err(ended.err().unwrap_or(ServeError::ModelGone));
             }
         }
         info!("stopping: what waits is answered");
+        let drain = {
+            let mut front = self.front();
+            front.open = false;
+            front.config.drain
+        };
         self.room.close();
         let began = Instant::now();
-        while began.elapsed() < self.config.drain && !self.thread.is_finished() {
-            self.turn(false)?;
+        while began.elapsed() < drain && !self.thread.is_finished() {
+            more = self.turn(more)?;
         }
-        self.hear()?;
-        for (peer, client) in &self.clients {
-            // Elsewhere a client hears nothing that it did not ask for.
-            if client.style.is_none() {
-                self.socket.send(peer, &Response::Goodbye)?;
-            }
-        }
-        if let Some(web) = self.web.take() {
+        let mut front = self.front();
+        front.hear()?;
+        front.say_goodbye()?;
+        let web = front.web.take();
+        let (status, alone) = (front.status(), front.clients.is_empty());
+        drop(front);
+        if let Some(web) = web {
             web.close(LINGER);
         }
-        let status = self.status();
-        if !self.clients.is_empty() {
+        if !alone {
             thread::sleep(FAREWELL);
         }
-        self.socket.close(LINGER);
+        self.front().socket.set_linger(LINGER);
         Ok(status)
     }
 
-    /// Waits a little for a message or an answer, and deals with it.
-    fn turn(&mut self, open: bool) -> Result<(), ServeError> {
-        let incoming = self.socket.receive(TICK)?;
-        self.hear()?;
-        self.stats.set_clients(self.clients.len());
-        let Incoming::Message((peer, frames)) = incoming else { return Ok(()) };
-        self.stats.receive();
-        let began = Instant::now();
-        if let Some(client) = self.clients.get_mut(&peer) {
-            client.heard = began;
+    /// One turn of this thread, which deals with messages while the model's works; whether it may
+    /// have left some.
+    ///
+    /// Both threads listen at the door, so that neither has to wake the other. This one gives way
+    /// to the model's.
+    fn turn(&self, more: bool) -> Result<bool, ServeError> {
+        if (more || !self.room.is_model_at_door()) && self.front().turn()? {
+            return Ok(true);
         }
-        if let Ok(frames) = &frames
-            && let Some(call) = groot::call(frames, &self.keys)
-        {
-            return self.groot(&peer, call, open, micros(began.elapsed()));
+        let woken = self.watch.wait(TICK)?;
+        if woken || !self.room.is_model_at_door() {
+            return Ok(woken);
         }
-        let request = frames.and_then(|frames| native::decode_request(&frames));
-        let decode_micros = micros(began.elapsed());
-        match request {
-            Ok(Request::Ping { seq }) => self.send(&peer, &Response::Pong { seq }),
-            Ok(Request::Status) => self.send(&peer, &Response::Status(self.status())),
-            Ok(Request::Goodbye { .. }) => {
-                if let Some(client) = self.clients.remove(&peer) {
-                    info!(session = ?client.session, "a client left");
-                }
-                self.room.leave(&peer);
-                self.send(&peer, &Response::Goodbye)
-            }
-            Ok(_) if !open => self.refuse(&peer, check::stopping(), None),
-            Ok(Request::Hello(hello)) => self.hello(&peer, &hello),
-            Ok(Request::Reload { session }) => self.reload(&peer, session),
-            Ok(Request::Infer(infer)) => self.infer(&peer, infer, decode_micros),
-            Ok(_) => {
-                let objection = (ErrorCode::BadFrame, "this request is not served".into());
-                self.refuse(&peer, objection, None)
-            }
-            Err(error) => {
-                let objection: Objection = (WireError::code(&error), error.to_string());
-                self.refuse(&peer, objection, None)
-            }
-        }
-    }
-
-    /// A client that is not there any more is no trouble of ours, nor is one whose answer does not
-    /// fit into a message.
-    pub(crate) fn send(&mut self, peer: &Peer, response: &Response) -> Result<(), ServeError> {
-        match self.socket.send(peer, response) {
-            Err(SocketError::Wire(error)) => warn!(%error, "an answer cannot be sent"),
-            sent => drop(sent?),
-        }
-        Ok(())
-    }
-
-    pub(crate) fn refuse(
-        &mut self,
-        peer: &Peer,
-        (code, detail): Objection,
-        seq: Option<u64>,
-    ) -> Result<(), ServeError> {
-        if self.clients.get(peer).is_some_and(|client| client.style.is_some()) {
-            return self.refuse_groot(peer, (code, detail));
-        }
-        self.stats.refuse(code, &detail);
-        self.send(peer, &Response::Error(Refusal { code, detail, seq }))
-    }
-
-    fn status(&self) -> Status {
-        let web = self.web.as_ref().map_or(0, Web::num_clients);
-        self.stats.status(self.clients.len() + web, self.room.occupancy())
-    }
-
-    fn hello(&mut self, peer: &Peer, hello: &Hello) -> Result<(), ServeError> {
-        if !check::token(self.config.token.as_ref(), hello.token.as_ref()) {
-            let objection = (ErrorCode::Unauthorized, "the token is not the server's".into());
-            return self.refuse(peer, objection, None);
-        }
-        let fits = hello.spec.as_ref().map_or(Ok(()), |spec| self.contract.spec.check(spec));
-        if let Err(error) = fits {
-            let objection = (ErrorCode::ContractMismatch, error.to_string());
-            return self.refuse(peer, objection, None);
-        }
-        let session = match self.open_session(peer, None) {
-            Ok(session) => session,
-            Err(objection) => return self.refuse(peer, objection, None),
-        };
-        let welcome = Welcome {
-            session,
-            model: Model::clone(&self.stats.model()),
-            contract: Contract::clone(&self.contract),
-            fingerprint: self.fingerprint.clone(),
-            max_bytes: self.contract.max_request_bytes() as u64,
-        };
-        info!(client = hello.client, ?session, "a client came");
-        self.send(peer, &Response::Welcome(welcome))
-    }
-
-    /// Gives a client a session, if there is a place; what it asked before belongs to its old one.
-    pub(crate) fn open_session(
-        &mut self,
-        peer: &Peer,
-        style: Option<groot::Style>,
-    ) -> Result<Session, Objection> {
-        if !self.clients.contains_key(peer) && self.clients.len() >= self.config.max_clients {
-            self.clients.retain(|_, client| client.heard.elapsed() < self.config.idle);
-            if self.clients.len() >= self.config.max_clients {
-                let detail = format!("{} clients are served already", self.clients.len());
-                return Err((ErrorCode::Busy, detail));
-            }
-        }
-        self.room.leave(peer);
-        let session = Session(rand::random());
-        let client = Client { session, last_seq: None, heard: Instant::now(), style };
-        self.clients.insert(peer.clone(), client);
-        Ok(session)
-    }
-
-    pub(crate) fn infer(
-        &mut self,
-        peer: &Peer,
-        infer: Infer,
-        decode_micros: u32,
-    ) -> Result<(), ServeError> {
-        let seq = infer.seq;
-        if let Err(objection) = self.admit(peer, &infer) {
-            return self.refuse(peer, objection, Some(seq));
-        }
-        let asker = Asker::Socket(peer.clone());
-        let job = Job { asker, infer, decode_micros, since: Instant::now() };
-        match self.room.enter(job) {
-            Ok(None) => Ok(()),
-            Ok(Some(Job { infer, .. })) => {
-                let detail = format!("observation {seq} came before the model was free");
-                self.refuse(peer, (ErrorCode::Stale, detail), Some(infer.seq))
-            }
-            Err(Closed) => self.refuse(peer, check::stopping(), Some(seq)),
-        }
-    }
-
-    /// Whether a request may wait for the model.
-    fn admit(&mut self, peer: &Peer, infer: &Infer) -> Result<(), Objection> {
-        let client = self.clients.get_mut(peer).ok_or_else(check::unknown_session)?;
-        if client.session != infer.session {
-            return Err(check::unknown_session());
-        }
-        let seq = infer.seq;
-        match client.last_seq {
-            Some(last) if seq == last => {
-                return Err((ErrorCode::Replay, format!("request {seq} came before")));
-            }
-            Some(last) if seq < last => {
-                return Err((ErrorCode::Stale, format!("request {last} came before {seq}")));
-            }
-            _ => client.last_seq = Some(seq),
-        }
-        check::shape(&self.contract, &infer.stack)
-    }
-
-    /// Deals with what other threads told.
-    fn hear(&mut self) -> Result<(), ServeError> {
-        while let Ok(event) = self.events.try_recv() {
-            let (peer, infer, outcome) = match event {
-                Event::Answer { peer, infer, outcome } => (peer, infer, outcome),
-                Event::Loaded(loaded) => {
-                    self.loaded(loaded)?;
-                    continue;
-                }
-                Event::Swapped(model) => {
-                    self.swapped(&model)?;
-                    continue;
-                }
-            };
-            // A client that said goodbye or hello meanwhile does not want it any more.
-            if self.clients.get(&peer).is_none_or(|client| client.session != infer.session) {
-                continue;
-            }
-            match outcome {
-                Err(objection) => self.refuse(&peer, objection, Some(infer.seq))?,
-                Ok(answered) => self.reply(&peer, &infer, answered)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn reply(&mut self, peer: &Peer, infer: &Infer, answered: Answered) -> Result<(), ServeError> {
-        if let Some(style) = self.clients.get(peer).and_then(|client| client.style) {
-            return self.reply_groot(peer, style, &answered);
-        }
-        let Answered { prediction, timings, model } = answered;
-        let mut reply = Reply {
-            session: infer.session,
-            seq: infer.seq,
-            episode: infer.episode,
-            first_tick: infer.tick,
-            t_obs_nanos: infer.t_obs_nanos,
-            model_hash: model.hash.clone(),
-            timings,
-            chunk: prediction.chunk,
-            attention: prediction.attention,
-        };
-        // The reply says how long it took to encode, which is known afterwards: a chunk is so
-        // small that it is encoded twice.
-        let began = Instant::now();
-        let mut response = Response::Reply(reply.clone());
-        if let Err(error) = encode_response(&response) {
-            return self.refuse(peer, (ErrorCode::Internal, error.to_string()), Some(infer.seq));
-        }
-        reply.timings.encode = micros(began.elapsed());
-        self.stats.answered(reply.timings);
-        response = Response::Reply(reply);
-        self.send(peer, &response)
+        Ok(self.watch.rest(GRACE)?)
     }
 }

@@ -156,6 +156,49 @@ fn it_answers_while_it_infers() {
     let Incoming::Message(Response::Reply(_)) = client.receive(SOON).unwrap() else { panic!() };
 }
 
+/// Answers when it may.
+struct Gated(std::sync::mpsc::Receiver<()>);
+
+impl Predictor for Gated {
+    fn contract(&self) -> Contract {
+        Contract { spec: spec(4), num_frames: 2, horizon: 2 }
+    }
+
+    fn model(&self) -> Model {
+        Model { name: "gated".into(), hash: String::new() }
+    }
+
+    fn predict(&mut self, _: &[Observation], _: bool) -> Result<Prediction, PredictError> {
+        self.0.recv_timeout(SOON).map_err(|error| PredictError(error.to_string()))?;
+        let chunk = ActionChunk::new(2, 1, vec![0.0; 2]).unwrap();
+        Ok(Prediction { chunk, attention: Vec::new(), preprocess: Duration::ZERO })
+    }
+}
+
+#[test]
+fn what_comes_together_with_a_request_is_answered_before_it() {
+    let (give, given) = std::sync::mpsc::channel();
+    let server = Server::bind(ServerConfig::at("tcp://127.0.0.1:*"), Gated(given)).unwrap();
+    let (endpoint, stop) = (server.endpoint().to_owned(), Arc::new(AtomicBool::new(false)));
+    let flag = stop.clone();
+    let thread = Some(thread::spawn(move || server.run(&flag).unwrap()));
+    let mut server = Running { endpoint, stop, thread };
+    let (client, session) = server.client();
+    let (other, _) = server.client();
+    for seq in 1..=200 {
+        client.send(&infer(session, seq, stack(0.5)), SOON).unwrap();
+        for one in [&other, &client] {
+            assert_eq!(one.ask(&Request::Ping { seq }, SOON).unwrap(), Response::Pong { seq });
+        }
+        give.send(()).unwrap();
+        let Incoming::Message(Response::Reply(reply)) = client.receive(SOON).unwrap() else {
+            panic!("no reply")
+        };
+        assert_eq!(reply.seq, seq);
+    }
+    assert_eq!(server.finish().replied, 200);
+}
+
 #[test]
 fn the_latest_observation_wins_and_the_older_ones_are_stale() {
     let mut server = Running::start(4, 300, 4);

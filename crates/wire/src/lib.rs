@@ -25,6 +25,7 @@ pub mod socket;
 #[cfg(test)]
 mod tests;
 mod token;
+mod wake;
 mod zap;
 
 pub use curve::{ClientKeys, KeyError, KeyPair, KnownClients, PublicKey, ServerKeys, has_curve};
@@ -39,5 +40,6 @@ pub use message::{
 };
 pub use native::{decode_request, decode_response, encode_request, encode_response};
 pub use simulator::{SimulatorDesk, SimulatorSocket};
-pub use socket::{Access, ClientSocket, Incoming, Peer, ServerSocket, Waker};
+pub use socket::{Access, ClientSocket, Frame, Incoming, Peer, ServerSocket};
 pub use token::{Token, TokenError};
+pub use wake::{Waker, Watch};

@@ -14,6 +14,7 @@ use crate::native::{
     Frames, MAX_FRAMES, MAX_RESPONSE_BYTES, decode_response, encode_request, encode_response,
     within,
 };
+use crate::wake::{Wake, Waker, Watch};
 use crate::zap::Doorkeeper;
 
 /// A connected client, as its server knows it.
@@ -42,61 +43,6 @@ pub enum Incoming<M> {
     Woken,
     /// The time.
     Nothing,
-}
-
-/// Ends the wait of a socket that another thread sits on.
-pub struct Waker(zmq::Socket);
-
-impl Waker {
-    /// Ends the wait, now or the next one. Never blocks.
-    pub fn wake(&self) {
-        // A full queue means that waking up is already under way.
-        let _ = self.0.send(&[][..], zmq::DONTWAIT);
-    }
-}
-
-/// Wake-ups that may be under way. Far more than there ever are: ZeroMQ tells a sender late of
-/// what was read, so a small bound loses a wake-up although nothing waits.
-const MAX_WAKES: i32 = 10_000;
-
-/// The pair of sockets that a [`Waker`] works by.
-struct Wake {
-    context: zmq::Context,
-    pull: zmq::Socket,
-}
-
-impl Wake {
-    fn new(context: &zmq::Context) -> zmq::Result<Self> {
-        let pull = context.socket(zmq::PULL)?;
-        pull.set_linger(0)?;
-        pull.set_rcvhwm(MAX_WAKES)?;
-        pull.bind("inproc://wake")?;
-        Ok(Self { context: context.clone(), pull })
-    }
-
-    fn waker(&self) -> zmq::Result<Waker> {
-        let push = self.context.socket(zmq::PUSH)?;
-        push.set_linger(0)?;
-        push.set_sndhwm(MAX_WAKES)?;
-        push.connect("inproc://wake")?;
-        Ok(Waker(push))
-    }
-
-    /// Waits for `socket` to have a message, or for a waker: whether each came.
-    fn wait(&self, socket: &zmq::Socket, timeout: Duration) -> zmq::Result<(bool, bool)> {
-        let mut items = [socket.as_poll_item(zmq::POLLIN), self.pull.as_poll_item(zmq::POLLIN)];
-        let millis = timeout.as_nanos().div_ceil(1_000_000);
-        match zmq::poll(&mut items, i64::try_from(millis).unwrap_or(i64::MAX)) {
-            Ok(_) => {}
-            Err(zmq::Error::EINTR) => return Ok((false, false)),
-            Err(error) => return Err(error),
-        }
-        let [message, woken] = items.map(|item| item.is_readable());
-        if woken {
-            while self.pull.recv_bytes(zmq::DONTWAIT).is_ok() {}
-        }
-        Ok((message, woken))
-    }
 }
 
 /// All frames of one message; what passes a bound is read and forgotten.
@@ -166,7 +112,8 @@ pub enum Access {
 /// The server's end.
 pub struct ServerSocket {
     router: zmq::Socket,
-    wake: Wake,
+    context: zmq::Context,
+    watch: Watch,
     endpoint: String,
     max_bytes: usize,
     _doorkeeper: Option<Doorkeeper>,
@@ -206,8 +153,8 @@ impl ServerSocket {
         let named = || endpoint.to_owned();
         router.bind(endpoint).map_err(|source| SocketError::Bind { endpoint: named(), source })?;
         let actual = router.get_last_endpoint()?.unwrap_or_else(|_| named());
-        let wake = Wake::new(&context)?;
-        Ok(Self { router, wake, endpoint: actual, max_bytes, _doorkeeper: doorkeeper })
+        let watch = Watch::new(&context, &router)?;
+        Ok(Self { router, context, watch, endpoint: actual, max_bytes, _doorkeeper: doorkeeper })
     }
 
     /// Where it listens.
@@ -221,7 +168,16 @@ impl ServerSocket {
     ///
     /// When ZeroMQ has no more sockets.
     pub fn waker(&self) -> Result<Waker, SocketError> {
-        Ok(self.wake.waker()?)
+        self.watch.waker()
+    }
+
+    /// A place for another thread to wait for messages.
+    ///
+    /// # Errors
+    ///
+    /// When ZeroMQ has no more sockets.
+    pub fn watch(&self) -> Result<Watch, SocketError> {
+        Ok(Watch::new(&self.context, &self.router)?)
     }
 
     /// Waits for a message, a waker, or the time.
@@ -232,23 +188,50 @@ impl ServerSocket {
     ///
     /// When ZeroMQ fails.
     pub fn receive(&self, timeout: Duration) -> Result<Incoming<Delivery>, SocketError> {
-        let (message, woken) = self.wake.wait(&self.router, timeout)?;
-        if woken {
-            return Ok(Incoming::Woken);
+        let began = Instant::now();
+        loop {
+            if let Some(delivery) = self.try_receive()? {
+                return Ok(Incoming::Message(delivery));
+            }
+            let left = timeout.saturating_sub(began.elapsed());
+            if self.watch.wait(left)? {
+                return Ok(Incoming::Woken);
+            }
+            // The bell rings for connections, too.
+            if left.is_zero() {
+                return Ok(Incoming::Nothing);
+            }
         }
-        if !message {
-            return Ok(Incoming::Nothing);
-        }
-        let peer = Peer(match self.router.recv_bytes(zmq::DONTWAIT) {
-            Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(Incoming::Nothing),
-            peer => peer?,
-        });
+    }
+
+    /// The next message, if one is there. Where none is, a [`Watch`] tells of the next.
+    ///
+    /// # Errors
+    ///
+    /// When ZeroMQ fails.
+    pub fn try_receive(&self) -> Result<Option<Delivery>, SocketError> {
+        let peer = loop {
+            match self.router.recv_bytes(zmq::DONTWAIT) {
+                Err(zmq::Error::EINTR) => {}
+                Err(zmq::Error::EAGAIN) => return Ok(None),
+                peer => break Peer(peer?),
+            }
+        };
         if !self.router.get_rcvmore()? {
             let detail = "there is none".into();
-            return Ok(Incoming::Message((peer, Err(WireError::Header { detail }))));
+            return Ok(Some((peer, Err(WireError::Header { detail }))));
         }
         let frames = receive_frames(&self.router, self.max_bytes)?.and_then(strip);
-        Ok(Incoming::Message((peer, frames)))
+        Ok(Some((peer, frames)))
+    }
+
+    /// Whether a message is there, which sending may have found in place of who waits for it.
+    ///
+    /// # Errors
+    ///
+    /// When ZeroMQ fails.
+    pub fn has_message(&self) -> Result<bool, SocketError> {
+        Ok(self.router.get_events()?.contains(zmq::POLLIN))
     }
 
     /// Sends a response; whether the client was there to take it. Never blocks.
@@ -274,8 +257,8 @@ impl ServerSocket {
         }
     }
 
-    /// Stops listening, giving what was sent up to `linger` to leave.
-    pub fn close(self, linger: Duration) {
+    /// Has what was sent take up to `linger` to leave when the socket is dropped.
+    pub fn set_linger(&self, linger: Duration) {
         let millis = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
         // A socket that is going away anyway: without it, what was sent may be lost.
         let _ = self.router.set_linger(millis);
@@ -373,7 +356,7 @@ impl ClientSocket {
     ///
     /// When what arrives is not a response, or ZeroMQ fails.
     pub fn receive(&self, timeout: Duration) -> Result<Incoming<Response>, SocketError> {
-        let (message, woken) = self.wake.wait(&self.dealer, timeout)?;
+        let (message, woken) = self.wake.wait(self.dealer.as_poll_item(zmq::POLLIN), timeout)?;
         if message {
             let frames = match receive_frames(&self.dealer, MAX_RESPONSE_BYTES) {
                 Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return Ok(Incoming::Nothing),

@@ -74,8 +74,10 @@ fn answers(batch: usize, angles: &[f32]) -> (Vec<Result<f32, ErrorCode>>, Vec<us
     let answer = |_: Job, outcome: Outcome| {
         let value = outcome.map(|answered| answered.prediction.chunk.values()[0]);
         heard.lock().unwrap().push(value.map_err(|(code, _)| code));
+        Ok::<_, ()>(())
     };
-    work(Box::new(Together(counts.clone())), &contract(), &room, batch, answer, |_| {});
+    let together = Box::new(Together(counts.clone()));
+    work(together, &contract(), &room, batch, answer, |_| Ok(()), || Ok(())).unwrap();
     let counts = counts.lock().unwrap().clone();
     (heard.into_inner().unwrap(), counts)
 }

@@ -172,9 +172,8 @@ fn a_reload_is_refused_where_it_is_not_allowed_or_under_way() {
 #[test]
 fn without_a_thread_to_read_it_the_model_before_goes_on_and_it_may_be_tried_again() {
     static FULL: AtomicBool = AtomicBool::new(true);
-    let mut server =
-        server().reload_with(|| Ok(Box::new(Numbered { number: 1, dimension: "elbow" })));
-    server.starter = |work| {
+    let server = server().reload_with(|| Ok(Box::new(Numbered { number: 1, dimension: "elbow" })));
+    server.front().starter = |work| {
         if FULL.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
