@@ -25,8 +25,8 @@
 //! This crate alone has any. Three things need it: vector instructions behind a check of the
 //! processor (`lanes.rs`, `bytes.rs`), tiles that read and write through pointers (`tile.rs`,
 //! `int8.rs`, `winograd.rs` and what calls them), and tasks that write disjoint parts of one output
-//! (`threads.rs`, `workers.rs`). Each block says why its bounds hold; the tests compare every kernel with Burn's
-//! own over random shapes, with each instruction set that the processor has.
+//! (`threads.rs`, `workers.rs`). Each block says why its bounds hold; the tests compare every kernel
+//! with Burn's own over random shapes, with each instruction set that the processor has.
 
 mod adamw;
 mod attention;
