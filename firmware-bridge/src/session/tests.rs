@@ -51,7 +51,7 @@ impl Server {
                 socket.send(&peer, &response).unwrap();
             }
             thread::sleep(Duration::from_millis(300)); // the last answer is still read
-            socket.close(Duration::ZERO);
+            drop(socket);
         });
         Self { endpoint, stop, thread: Some(thread) }
     }
