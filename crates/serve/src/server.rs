@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -202,7 +202,11 @@ impl Server {
         if !alone {
             thread::sleep(FAREWELL);
         }
-        self.front().socket.set_linger(LINGER);
+        // A model that is still at work has the front, which is closed with it.
+        if let Some(front) = Arc::into_inner(self.front) {
+            let front = front.into_inner().unwrap_or_else(PoisonError::into_inner);
+            front.socket.close(LINGER);
+        }
         Ok(status)
     }
 

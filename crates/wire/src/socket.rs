@@ -257,8 +257,8 @@ impl ServerSocket {
         }
     }
 
-    /// Has what was sent take up to `linger` to leave when the socket is dropped.
-    pub fn set_linger(&self, linger: Duration) {
+    /// Stops listening, giving what was sent up to `linger` to leave.
+    pub fn close(self, linger: Duration) {
         let millis = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
         // A socket that is going away anyway: without it, what was sent may be lost.
         let _ = self.router.set_linger(millis);
