@@ -103,8 +103,10 @@ fn frozen_features_in_int8_are_trained_on_and_asked_for() {
     assert_ne!(int8, single);
 
     write("architecture = 'mobilenet-v2'\nfine_tune = true\nprecision = 'int8'");
-    let error = lab.fail(&format!("{train} tuned"));
-    assert!(error.contains("expected a frozen backbone"), "{error}");
+    let output = lab.run(&format!("{train} tuned"));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("expected a frozen backbone, found `fine_tune = true`"), "{error}");
     lab.write("recipe.toml", RECIPE);
     lab.succeed(&format!("{train} hansen"));
     let error = lab.fail("eval hansen --data data --frozen int8");

@@ -38,6 +38,7 @@ pub struct BackboneConfig {
     pub precision: Precision,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
 fn is_default(precision: &Precision) -> bool {
     *precision == Precision::default()
 }
@@ -97,14 +98,16 @@ impl BackboneConfig {
 
     /// Whether the precision can be had.
     fn check_precision(&self, device: &Device) -> Result<(), PolicyError> {
-        match self.precision {
-            Precision::Single => Ok(()),
-            Precision::Int8 if self.fine_tune => Err(PolicyError::Int8FineTuned),
-            Precision::Int8 if !self.architecture.has_int8() => {
-                Err(PolicyError::Int8Architecture { architecture: self.architecture })
-            }
-            Precision::Int8 if !is_cpu(device) => Err(PolicyError::Int8Device),
-            Precision::Int8 => Ok(()),
+        if self.precision == Precision::Single {
+            Ok(())
+        } else if self.fine_tune {
+            Err(PolicyError::Int8FineTuned)
+        } else if !self.architecture.has_int8() {
+            Err(PolicyError::Int8Architecture { architecture: self.architecture })
+        } else if is_cpu(device) {
+            Ok(())
+        } else {
+            Err(PolicyError::Int8Device)
         }
     }
 }

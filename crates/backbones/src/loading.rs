@@ -216,12 +216,15 @@ fn int8_features_are_nearly_those_in_single_precision() {
         let say = |backbone: &Backbone| backbone.frozen_features(image.clone(), &taps);
         let single = say(&backbone);
         let int8 = say(&backbone.with_precision(Precision::Int8));
+        let mut most = 0.0;
         for ((single, int8), tap) in single.into_iter().zip(int8).zip(taps) {
             let error = (int8.map - single.map.clone()).square().sum().into_scalar::<f32>();
             let apart = (error / single.map.square().sum().into_scalar::<f32>()).sqrt();
             assert!(apart < 0.05, "{architecture}, {tap}: {apart} of its length apart");
-            assert!(apart > 0.0, "{architecture}, {tap}: not computed in int8");
+            most = apart.max(most);
         }
+        // The first layers of a mobile network are too narrow to gain by it.
+        assert!(most > 0.0, "{architecture}: nothing was computed in int8");
     }
 }
 

@@ -75,7 +75,9 @@ fn taps(single: &Checkpoint, int8: &Checkpoint, stacks: &[Vec<Observation>], dev
     for views in views.chunks(AT_ONCE) {
         let size = [views[0].rgb.height(), views[0].rgb.width()];
         let mut pixels = Pixels::new(views.len(), size, device);
-        views.iter().for_each(|view| pixels.push(&view.rgb));
+        for view in views {
+            pixels.push(&view.rgb);
+        }
         let images = pixels.into_tensor(device);
         let [expected, found] =
             [single, int8].map(|network| network.frozen_features(images.clone(), &all));
