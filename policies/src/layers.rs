@@ -138,6 +138,11 @@ impl ConvStream {
         Self { stem, feat_convs, resnet1, resnet2 }
     }
 
+    /// The same stream, its weights held as the CPU's kernels read them and nowhere else.
+    pub(crate) fn packed(self) -> Self {
+        fixed::packed(self)
+    }
+
     pub(crate) fn stem(&self, x: Tensor<4>) -> Tensor<4> {
         conv2d(&self.stem, x)
     }

@@ -260,6 +260,24 @@ impl Policy {
         }
     }
 
+    /// The same policy, to predict with and nothing else: weights that are read as they lie in no
+    /// order but the kernels' are held in that alone (see [`fixed::packed`]).
+    ///
+    /// [`fixed::packed`]: engraft_kernels::fixed::packed
+    pub(crate) fn packed(self) -> Self {
+        match self.map_network(Backbone::packed) {
+            Self::SpawnNet(mut policy) => {
+                policy.conv = policy.conv.packed();
+                Self::SpawnNet(policy)
+            }
+            Self::Lfs(mut policy) => {
+                policy.conv = policy.conv.packed();
+                Self::Lfs(policy)
+            }
+            other @ (Self::Hansen(_) | Self::Frozen(_)) => other,
+        }
+    }
+
     /// Parameters of the head's layers: what the paper's clipping is applied to.
     pub fn head_param_ids(&self) -> Vec<ParamId> {
         self.head().trunk().iter().flat_map(list_param_ids).collect()

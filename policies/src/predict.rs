@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use engraft_backbones::{Backbone, NamedTensors, WeightsError};
+use engraft_backbones::{NamedTensors, WeightsError};
 use engraft_core::{ActionChunk, AttentionMap, Observation};
 
 use crate::{AttentionTensors, Checkpoint, PolicyInput, TransformError};
@@ -52,10 +52,10 @@ pub enum PredictError {
 }
 
 impl Checkpoint {
-    /// The same run, to predict with and nothing else: the weights of a backbone that are only ever
-    /// read are in memory once, in the order that the CPU's kernels read them.
+    /// The same run, to predict with and nothing else: the weights of a backbone and of a learned
+    /// stream are in memory once, in the order that the CPU's kernels read them.
     pub fn to_predict(mut self) -> Self {
-        self.policy = self.policy.map_network(Backbone::packed);
+        self.policy = self.policy.packed();
         self
     }
 

@@ -36,7 +36,7 @@ const TILE_COST: usize = 200;
 const WEIGHT_COST: usize = 400;
 
 /// Bytes of transformed pixels at a time: they and the weights fit a level-2 cache.
-const BLOCK_BYTES: usize = 512 * 1024;
+const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Tiles of a block, whatever the cache: weights are read once for each block.
 const LEAST_TILES: usize = 28;
