@@ -5,7 +5,8 @@
 # Debian: apt-get install mesa-vulkan-drivers
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-if ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1; then
+if ! compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null &&
+    ! compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null; then
     echo "no driver for Vulkan is here; on Debian: apt-get install mesa-vulkan-drivers" >&2
     exit 1
 fi

@@ -10,8 +10,8 @@ use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use engraft_kernels::Activation::{Gelu, None as Nothing};
-use engraft_kernels::Precision;
 use engraft_kernels::fixed::{attention, conv2d, layer_norm};
+use engraft_kernels::{Precision, is_cpu};
 
 use crate::tap::Collector;
 use crate::{Architecture, Facet, Features, Preprocessing, Tap};
@@ -147,10 +147,8 @@ impl Vit {
     /// - `inputs`: `[n, 3, height, width]`, normalized
     pub(crate) fn features(&self, inputs: Tensor<4>, taps: &[Tap]) -> Vec<Features> {
         let mut collector = Collector::new(taps);
-        let patches = conv2d(&self.patch_embed.proj, inputs, Nothing); // [n, width, rows, columns]
-        let [n, width, rows, columns] = patches.dims();
-        let grid = Grid { rows, columns };
-        let patches = patches.permute([0, 2, 3, 1]).reshape([n, rows * columns, width]);
+        let (patches, grid) = self.patch_embed.forward(inputs);
+        let [n, _, width] = patches.dims();
         let cls = self.cls_token.val().expand([n, 1, width]);
         let tokens = Tensor::cat(vec![cls, patches], 1); // [n, 1 + rows * columns, width]
         let mut x = tokens + self.positions(grid);
@@ -233,6 +231,41 @@ fn norm(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
     layer_norm(norm, x, NORM_EPSILON as f32)
 }
 
+impl PatchEmbed {
+    /// # Shapes
+    ///
+    /// - `inputs`: `[n, 3, height, width]`; what is left of the last whole patch is not looked at
+    /// - output: `[n, rows * columns, width]`
+    fn forward(&self, inputs: Tensor<4>) -> (Tensor<3>, Grid) {
+        if !is_cpu(&inputs.device()) {
+            return self.forward_unfolded(inputs);
+        }
+        let maps = conv2d(&self.proj, inputs, Nothing); // [n, width, rows, columns]
+        let [n, width, rows, columns] = maps.dims();
+        let tokens = maps.permute([0, 2, 3, 1]).reshape([n, rows * columns, width]);
+        (tokens, Grid { rows, columns })
+    }
+
+    /// The same as one product. Burn 0.22.1's convolution on GPUs gets its weight's gradient
+    /// wrong behind a class token: it takes the tokens' gradient, a slice, for a whole tensor.
+    fn forward_unfolded(&self, inputs: Tensor<4>) -> (Tensor<3>, Grid) {
+        let weight = self.proj.weight.val();
+        let [width, channels, patch, _] = weight.dims();
+        let [n, _, height, across] = inputs.dims();
+        let grid = Grid { rows: height / patch, columns: across / patch };
+        let Grid { rows, columns } = grid;
+        let patches = inputs
+            .slice([0..n, 0..channels, 0..rows * patch, 0..columns * patch])
+            .reshape([n, channels, rows, patch, columns, patch])
+            .permute([0, 2, 4, 1, 3, 5]) // [n, rows, columns, channels, patch, patch]
+            .reshape([n * rows * columns, channels * patch * patch]);
+        let weight = weight.reshape([width, channels * patch * patch]).swap_dims(0, 1);
+        let tokens = patches.matmul(weight).reshape([n, rows * columns, width]);
+        let bias = self.proj.bias.as_ref().map(|bias| bias.val().reshape([1, 1, width]));
+        (bias.map_or(tokens.clone(), |bias| tokens + bias), grid)
+    }
+}
+
 impl Block {
     /// # Shapes
     ///
@@ -262,8 +295,12 @@ impl Block {
             let query = by_head(0).slice([0..n, 0..heads, 0..1, 0..width / heads]);
             let scale = ((width / heads) as f64).sqrt();
             let scores = query.matmul(by_head(1).swap_dims(2, 3)).div_scalar(scale);
-            let weights = softmax(scores, 3);
-            grid.features(weights.reshape([n, heads, tokens]).swap_dims(1, 2))
+            let weights = softmax(scores, 3).reshape([n, heads, tokens]);
+            // Sliced before anything is swapped: Burn 0.22.1 fuses the other way round to wrong
+            // gradients on GPUs.
+            let cls = weights.clone().slice([0..n, 0..heads, 0..1]).reshape([n, heads]);
+            let map = weights.slice([0..n, 0..heads, 1..tokens]);
+            Features { map: map.reshape([n, heads, grid.rows, grid.columns]), cls: Some(cls) }
         });
         if collector.is_full() {
             return None;
@@ -297,6 +334,18 @@ mod tests {
         let same = vit.positions(Grid { rows: 4, columns: 4 });
         assert_eq!(same.into_data(), vit.pos_embed.val().into_data());
         assert_eq!(vit.positions(Grid { rows: 2, columns: 9 }).dims(), [1, 19, 8]);
+    }
+
+    #[test]
+    fn patches_unfolded_are_the_convolutions() {
+        let inputs =
+            Tensor::random([2, 3, 11, 14], burn::tensor::Distribution::Default, &Device::flex());
+        let embed = tiny().patch_embed;
+        let (expected, _) = embed.forward(inputs.clone());
+        let (found, grid) = embed.forward_unfolded(inputs);
+        assert_eq!((found.dims(), grid.rows, grid.columns), ([2, 6, 8], 2, 3));
+        let worst = (found - expected).abs().max().into_scalar::<f32>();
+        assert!(worst < 1e-5, "{worst}");
     }
 
     #[test]
