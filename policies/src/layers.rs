@@ -8,7 +8,8 @@ use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, TensorData};
-use engraft_kernels::{conv2d, fixed, max_pool2d, residual_block};
+use engraft_kernels::fixed::{self, packed_conv2d};
+use engraft_kernels::{conv2d, max_pool2d, residual_block};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -103,6 +104,10 @@ impl ResidualBlock {
         Self { first: conv(), second: conv() }
     }
 
+    fn packed(self) -> Self {
+        Self { first: packed_conv2d(self.first), second: packed_conv2d(self.second) }
+    }
+
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         residual_block(&self.first, &self.second, x)
     }
@@ -140,7 +145,14 @@ impl ConvStream {
 
     /// The same stream, its weights held as the CPU's kernels read them and nowhere else.
     pub(crate) fn packed(self) -> Self {
-        fixed::packed(self)
+        let blocks =
+            |blocks: Vec<ResidualBlock>| blocks.into_iter().map(ResidualBlock::packed).collect();
+        Self {
+            stem: packed_conv2d(self.stem),
+            feat_convs: self.feat_convs.into_iter().map(packed_conv2d).collect(),
+            resnet1: blocks(self.resnet1),
+            resnet2: blocks(self.resnet2),
+        }
     }
 
     pub(crate) fn stem(&self, x: Tensor<4>) -> Tensor<4> {

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use engraft_core::RgbImage;
+use engraft_kernels::append_planes;
 
 /// Pictures of one size, collected for one tensor.
 ///
@@ -43,11 +44,7 @@ impl Pixels {
         assert_eq!([picture.height(), picture.width()], self.size, "pictures of one size");
         self.count += 1;
         match &mut self.values {
-            Values::Planes(values) => {
-                let start = values.len();
-                values.resize(start + picture.pixels().len(), 0.0);
-                picture.write_planes(&mut values[start..]);
-            }
+            Values::Planes(values) => append_planes(picture.pixels(), values),
             Values::Bytes(bytes) => bytes.extend_from_slice(picture.pixels()),
         }
     }

@@ -127,22 +127,6 @@ impl RgbImage {
         self.pixels
     }
 
-    /// Writes the picture as one plane of numbers from 0 to 255 per channel, red first.
-    ///
-    /// # Panics
-    ///
-    /// When `planes` does not hold `3 * height * width` numbers.
-    pub fn write_planes(&self, planes: &mut [f32]) {
-        let (pixels, _) = self.pixels.as_chunks::<3>();
-        assert_eq!(planes.len(), 3 * pixels.len(), "a plane per channel");
-        let (red, rest) = planes.split_at_mut(pixels.len());
-        let (green, blue) = rest.split_at_mut(pixels.len());
-        let places = red.iter_mut().zip(green).zip(blue);
-        for (pixel, ((red, green), blue)) in pixels.iter().zip(places) {
-            [*red, *green, *blue] = pixel.map(f32::from);
-        }
-    }
-
     /// One pixel.
     ///
     /// # Panics
@@ -307,14 +291,6 @@ mod tests {
         let image = RgbImage::new(3, 3, pixels).unwrap();
         let part = image.crop(1, 1, 2, 2);
         assert_eq!([part.pixel(0, 0)[0], part.pixel(1, 1)[0]], [4, 8]);
-    }
-
-    #[test]
-    fn planes_hold_a_channel_each() {
-        let image = RgbImage::new(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
-        let mut planes = [0.0; 6];
-        image.write_planes(&mut planes);
-        assert_eq!(planes, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::flex::Spec;
 use crate::fused::Fused;
-use crate::{Activation, bias, is_cpu, is_plain_flex, spec};
+use crate::{Activation, bias, is_cpu, is_plain_flex, spec, winograd};
 
 /// `activation(conv.forward(x))`.
 ///
@@ -208,10 +208,21 @@ pub fn scale_pictures(rgb: Tensor<4>, depth: Option<Tensor<4>>, scaling: Scaling
 /// without automatic differentiation none do. A tensor of their shape that is not a number stays in
 /// their place, so that nothing else can be computed from it unnoticed.
 pub fn packed<M: Module>(module: M) -> M {
-    module.map(&mut Packer)
+    module.map(&mut Packer { transformed: false })
 }
 
-struct Packer;
+/// The same for one convolution. Its stride is known here, so that weights which are multiplied
+/// transformed are held transformed from the beginning, not from the first picture on.
+pub fn packed_conv2d(conv: Conv2d) -> Conv2d {
+    let [outputs, channels, ..] = conv.weight.dims();
+    let can = conv.kernel_size == [3, 3] && conv.stride == [1, 1] && conv.groups == 1;
+    conv.map(&mut Packer { transformed: can && winograd::suits_large(channels, outputs) })
+}
+
+struct Packer {
+    /// Whether weights are held as convolutions of fewer products multiply them.
+    transformed: bool,
+}
 
 impl ModuleMapper for Packer {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -223,7 +234,8 @@ impl ModuleMapper for Packer {
         }
         let one = Tensor::<D>::full([1; D], f32::NAN, &weight.device());
         let stand_in = one.expand(weight.dims());
-        let packed = Dispatch::pack_away(weight.into_dispatch(), stand_in.into_dispatch());
+        let (weight, stand_in) = (weight.into_dispatch(), stand_in.into_dispatch());
+        let packed = Dispatch::pack_away(weight, stand_in, self.transformed);
         Param::initialized(param.id, Tensor::from_dispatch(packed).set_require_grad(false))
     }
 }

@@ -283,9 +283,16 @@ pub(crate) fn linear(
 }
 
 /// Packs `weight`, of a product or a convolution, for as long as `stand_in` lives.
-pub(crate) fn pack_away(weight: &FlexTensor, stand_in: FlexTensor) -> FlexTensor {
-    let dims = weight.layout().shape().num_dims();
-    let form = if dims == 2 { Form::Product } else { Form::Convolution };
+pub(crate) fn pack_away(
+    weight: &FlexTensor,
+    stand_in: FlexTensor,
+    transformed: bool,
+) -> FlexTensor {
+    let form = match weight.layout().shape().num_dims() {
+        2 => Form::Product,
+        _ if transformed => Form::Winograd,
+        _ => Form::Convolution,
+    };
     panels::pack_away(weight, &stand_in, form);
     stand_in
 }

@@ -40,7 +40,11 @@ pub(crate) trait Fused: burn::backend::Backend {
         activation: Activation,
     ) -> FloatTensor<Self>;
 
-    fn pack_away(weight: FloatTensor<Self>, stand_in: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn pack_away(
+        weight: FloatTensor<Self>,
+        stand_in: FloatTensor<Self>,
+        transformed: bool,
+    ) -> FloatTensor<Self>;
 
     fn few_rows(
         x: FloatTensor<Self>,
@@ -108,8 +112,8 @@ impl Fused for Flex {
         flex::linear(&x, &weight, &bias, None, activation)
     }
 
-    fn pack_away(weight: FlexTensor, stand_in: FlexTensor) -> FlexTensor {
-        flex::pack_away(&weight, stand_in)
+    fn pack_away(weight: FlexTensor, stand_in: FlexTensor, transformed: bool) -> FlexTensor {
+        flex::pack_away(&weight, stand_in, transformed)
     }
 
     fn few_rows(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {

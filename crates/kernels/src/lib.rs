@@ -23,7 +23,7 @@
 //! # Unsafe code
 //!
 //! This crate alone has any. Three things need it: vector instructions behind a check of the
-//! processor (`lanes.rs`, `bytes.rs`), tiles that read and write through pointers (`tile.rs`,
+//! processor (`lanes.rs`, `bytes.rs`, `planes.rs`), tiles that read and write through pointers (`tile.rs`,
 //! `int8.rs`, `winograd.rs` and what calls them), and tasks that write disjoint parts of one output
 //! (`threads.rs`, `workers.rs`). Each block says why its bounds hold; the tests compare every kernel
 //! with Burn's own over random shapes, with each instruction set that the processor has.
@@ -46,6 +46,7 @@ mod memory;
 mod norm;
 mod panels;
 mod picture;
+mod planes;
 mod pool;
 mod precision;
 mod product;
@@ -68,6 +69,7 @@ use fused::Fused;
 use learned::Learned;
 pub use math::Activation;
 pub use memory::{keep_freed_memory, use_small_pages};
+pub use planes::append_planes;
 pub use precision::Precision;
 
 /// `conv.forward(x)`.

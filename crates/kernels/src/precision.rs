@@ -175,7 +175,7 @@ impl ModuleMapper for BytePacker {
         let packed = if is_worth_it(&dims) {
             Dispatch::pack_away_in_bytes(weight, stand_in)
         } else {
-            Dispatch::pack_away(weight, stand_in)
+            Dispatch::pack_away(weight, stand_in, false)
         };
         Param::initialized(param.id, Tensor::from_dispatch(packed).set_require_grad(false))
     }

@@ -60,6 +60,13 @@ pub(crate) fn suits(
     Tiles::of(window).per_picture() * tile + once < pixels * 9 * weights
 }
 
+/// Whether a convolution of large pictures is faster this way, its weights transformed for good.
+pub(crate) fn suits_large(channels: usize, outputs: usize) -> bool {
+    let (kernel, stride, origin) = ([3, 3], [1, 1], [-1, -1]);
+    let window = Window { kernel, stride, origin, output: [224, 224] };
+    suits(&window, channels, outputs, None)
+}
+
 /// Output pixels in tiles of 2 x 2, line by line, picture after picture.
 #[derive(Clone, Copy)]
 struct Tiles {

@@ -122,11 +122,12 @@ fn packed_convolutions_take_pictures_of_any_size_in_any_order() {
     let small = random([2, 40, 1, 2], &device);
     let large = random([2, 40, 9, 8], &device).permute([0, 1, 3, 2]);
     for order in [[&small, &large, &small], [&large, &small, &large]] {
-        let packed = fixed::packed(conv.clone());
-        for x in order {
-            let found = fixed::conv2d(&packed, x.clone(), Activation::None);
-            let expected = conv.forward(x.clone());
-            assert_close(&found.into_data(), &expected.into_data(), &format!("{:?}", x.dims()));
+        for packed in [fixed::packed(conv.clone()), fixed::packed_conv2d(conv.clone())] {
+            for x in order {
+                let found = fixed::conv2d(&packed, x.clone(), Activation::None);
+                let expected = conv.forward(x.clone());
+                assert_close(&found.into_data(), &expected.into_data(), &format!("{:?}", x.dims()));
+            }
         }
     }
 }
@@ -148,4 +149,19 @@ fn scaled_pictures_are_burns() {
         let found = fixed::scale_pictures(rgb.autodiff(), None, scaling);
         assert_close(&found.into_data(), &expected.narrow(1, 0, 3).into_data(), "colour");
     }
+}
+
+#[test]
+fn each_channel_of_a_picture_gets_a_plane() {
+    let _alone = alone(&Device::flex());
+    with_each_isa(|isa| {
+        for len in [0, 1, 15, 16, 17, 48, 65] {
+            let pixels: Vec<u8> = (0..3 * len).map(|i| (i * 89 % 256) as u8).collect();
+            let mut planes = vec![-1.0];
+            append_planes(&pixels, &mut planes);
+            let channel = |c: usize| pixels.iter().skip(c).step_by(3).map(|&x| f32::from(x));
+            let expected: Vec<f32> = [-1.0].into_iter().chain((0..3).flat_map(channel)).collect();
+            assert_eq!(planes, expected, "{isa}, {len} pixels");
+        }
+    });
 }
