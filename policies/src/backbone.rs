@@ -9,7 +9,7 @@ use engraft_kernels::{is_cpu, resize};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::Init;
-use crate::{Contract, PolicyError};
+use crate::{Contract, Images, PolicyError};
 
 /// Which backbone, which of its layers, and whether they stay as they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,17 +161,14 @@ impl FrozenStream {
 
     /// What `prepare` makes of the features of pictures, without gradients; `None` where the
     /// backbone is fine-tuned.
-    ///
-    /// # Shapes
-    ///
-    /// - `images`: `[pictures, 3, height, width]`, 0 to 255
     pub(crate) fn frozen(
         &self,
-        images: Tensor<4>,
+        images: &Images,
         prepare: impl Fn(Features) -> Features,
     ) -> Option<Vec<Features>> {
         (!self.fine_tune).then(|| {
-            let features = self.network.frozen_features(self.fit(images.inner()), &self.taps);
+            let inputs = self.inputs(images.clone().inner());
+            let features = self.network.frozen_features_of_inputs(inputs, &self.taps);
             features.into_iter().map(prepare).collect()
         })
     }
@@ -180,15 +177,16 @@ impl FrozenStream {
     /// is frozen and there is something, and with gradients where it is fine-tuned.
     pub(crate) fn features(
         &self,
-        images: Tensor<4>,
+        images: &Images,
         earlier: Option<Vec<Features>>,
         prepare: impl Fn(Features) -> Features,
     ) -> Vec<Features> {
         if self.fine_tune {
-            let features = self.network.features(self.fit(images), &self.taps);
+            let inputs = self.inputs(images.clone());
+            let features = self.network.features_of_inputs(inputs, &self.taps);
             return features.into_iter().map(prepare).collect();
         }
-        let autodiff = images.is_autodiff();
+        let autodiff = images.device().is_autodiff();
         let features = earlier.or_else(|| self.frozen(images, prepare)).unwrap_or_default();
         if !autodiff {
             return features;
@@ -200,10 +198,12 @@ impl FrozenStream {
         features.into_iter().map(join).collect()
     }
 
-    fn fit(&self, images: Tensor<4>) -> Tensor<4> {
+    /// Pictures as the network reads them: `[pictures, 3, height, width]`.
+    fn inputs(&self, images: Images) -> Tensor<4> {
+        let preprocessing = self.network.preprocessing();
         match self.size {
-            Some(side) => resize(images, [side, side]),
-            None => images,
+            Some(side) => preprocessing.normalize(resize(images.numbers(), [side, side])),
+            None => images.scaled(None, preprocessing.scaling([0.0, 0.0])),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::backbone::{BackboneConfig, FrozenStream};
 use crate::head::{Head, HeadConfig};
 use crate::layers::{Init, append, interleave, unit_norm};
 use crate::spawnnet::mean_of;
-use crate::{Contract, PolicyError, PolicyInput};
+use crate::{Contract, Images, PolicyError, PolicyInput};
 
 /// Which feature a [`Frozen`] reads and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -182,10 +182,9 @@ impl Frozen {
     ///
     /// - output: `[batch, horizon, action_dim]`
     pub fn forward(&self, input: PolicyInput) -> Tensor<3> {
-        let [batch, frames, views, _, height, width] = input.rgb.dims();
-        let images = input.rgb.reshape([batch * frames * views, 3, height, width]);
+        let [batch, frames, views, ..] = input.dims();
         let prepare = |features| self.prepare(features);
-        let features = self.backbone.features(images, input.features, prepare);
+        let features = self.backbone.features(&input.rgb, input.features, prepare);
         let x = features.into_iter().next().expect("a frozen policy has one tap").map;
         let x = x.flatten::<2>(1, 3); // [pictures, channels]
         let x = match (self.scaling, &self.batch_norm) {
@@ -216,8 +215,8 @@ impl Frozen {
     }
 
     /// See [`Policy::frozen_features`](crate::Policy::frozen_features).
-    pub(crate) fn frozen_features(&self, images: Tensor<4>) -> Option<Vec<Features>> {
-        self.backbone.frozen(images, |features| self.prepare(features))
+    pub(crate) fn frozen_features(&self, images: Images) -> Option<Vec<Features>> {
+        self.backbone.frozen(&images, |features| self.prepare(features))
     }
 
     /// The one feature that is read, at a single place: `[pictures, channels, 1, 1]`.
@@ -280,7 +279,7 @@ mod tests {
             let config = PolicyConfig::Frozen(FrozenConfig { proprio, ..config });
             let policy = config.init(&contract, 1, &device).unwrap();
             let input = testing::input(&contract, 3, &device);
-            let features = policy.frozen_features(input.rgb.clone().reshape([12, 3, 32, 40]));
+            let features = policy.frozen_features(input.rgb.clone());
             let earlier = PolicyInput { features, ..input.clone() };
             let (now, earlier) = (policy.forward(input), policy.forward(earlier));
             assert_eq!(now.dims(), [3, 4, 2]);
@@ -310,7 +309,7 @@ mod tests {
 
         let (trained, ..) = memorize(&config, &contract, 3);
         let features = |policy: &Policy| {
-            let images = input.rgb.clone().inner().reshape([4, 3, 32, 32]);
+            let images = input.rgb.clone().inner().numbers();
             let stream = policy.backbone().unwrap();
             let features = stream.network().frozen_features(images, stream.taps());
             values(features[0].map.clone())
@@ -330,7 +329,11 @@ mod tests {
         let contract = contract(1, 32, 32);
         let frozen = small(Scaling::None, false).init(&contract, 1, &Device::flex()).unwrap();
         let tuned = small(Scaling::None, true).init(&contract, 1, &Device::flex()).unwrap();
-        assert!(tuned.frozen_features(Tensor::zeros([1, 3, 32, 32], &Device::flex())).is_none());
+        assert!(
+            tuned
+                .frozen_features(Tensor::<4>::zeros([1, 3, 32, 32], &Device::flex()).into())
+                .is_none()
+        );
         let backbone = frozen.backbone().unwrap().network().num_params();
         assert_eq!(tuned.num_learned_params() - frozen.num_learned_params(), backbone);
     }

@@ -12,7 +12,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use engraft_kernels::fixed::{Scaling, scale_pictures};
+use engraft_kernels::fixed::Scaling;
 use engraft_kernels::{conv2d, conv2d_after_relu, linear};
 use serde::{Deserialize, Serialize};
 
@@ -153,7 +153,7 @@ impl Hansen {
     ///
     /// - output: `[batch, horizon, action_dim]`
     pub fn forward(&self, input: &PolicyInput) -> Tensor<3> {
-        let [batch, _, views, ..] = input.rgb.dims();
+        let [batch, _, views, ..] = input.dims();
         let mut x = self.pictures(input);
         for (i, conv) in self.convnet.iter().enumerate() {
             // [batch * views, channels, h, w]
@@ -176,23 +176,23 @@ impl Hansen {
     /// Colour from -0.5 to 0.5 and then depth in metres, the frames of a view one after another on
     /// the channels: `[batch * views, frames * (3 or 4), height, width]`.
     fn pictures(&self, input: &PolicyInput) -> Tensor<4> {
-        let [batch, frames, views, _, height, width] = input.rgb.dims();
-        let stack = |pictures: &Tensor<6>, channels: usize| {
-            let by_view = pictures.clone().permute([0, 2, 1, 3, 4, 5]);
+        let [batch, frames, views, height, width] = input.dims();
+        let stack = |pictures: Tensor<6>, channels: usize| {
+            let by_view = pictures.permute([0, 2, 1, 3, 4, 5]);
             by_view.reshape([batch * views, frames * channels, height, width])
         };
-        let rgb = stack(&input.rgb, 3);
         let depth = self.use_depth.then(|| match &input.depth {
-            Some(depth) => stack(depth, 1),
-            None => Tensor::zeros([batch * views, frames, height, width], &rgb.device()),
+            Some(depth) => stack(depth.clone(), 1),
+            None => Tensor::zeros([batch * views, frames, height, width], &input.rgb.device()),
         });
         if frames == 1 {
             let depth_range = [f32::NEG_INFINITY, f32::INFINITY];
             let scaling =
                 Scaling { shift: [127.5; 3], scale: [1.0 / 255.0; 3], depth: depth_range };
-            return scale_pictures(rgb, depth, scaling);
+            return input.rgb.scaled(depth, scaling);
         }
-        let rgb = rgb.div_scalar(255.0).sub_scalar(0.5);
+        let rgb = input.rgb.numbers().reshape([batch, frames, views, 3, height, width]);
+        let rgb = stack(rgb, 3).div_scalar(255.0).sub_scalar(0.5);
         match depth {
             Some(depth) => Tensor::cat(vec![rgb, depth], 1),
             None => rgb,

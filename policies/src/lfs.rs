@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use engraft_kernels::fixed::{Scaling, scale_pictures};
+use engraft_kernels::fixed::Scaling;
 use engraft_kernels::linear;
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,7 @@ impl Lfs {
     ///
     /// - output: `[batch, horizon, action_dim]`
     pub fn forward(&self, input: &PolicyInput) -> Tensor<3> {
-        let [batch, ..] = input.rgb.dims();
+        let [batch, ..] = input.dims();
         let mut x = self.conv.stem(self.stream_input(input));
         for stage in 0..NUM_STAGES {
             x = self.conv.refine(stage, self.conv.halve(stage, x));
@@ -119,22 +119,22 @@ impl Lfs {
     /// Colour from 0 to 1 and depth in metres: `[pictures, 4, h, w]`, or all of a sample on the
     /// channels.
     fn stream_input(&self, input: &PolicyInput) -> Tensor<4> {
-        let [batch, frames, views, _, height, width] = input.rgb.dims();
+        let [batch, frames, views, height, width] = input.dims();
         let stacked = self.fc.is_some();
         let (rows, group) =
             if stacked { (batch, frames * views) } else { (batch * frames * views, 1) };
-        let rgb = input.rgb.clone().reshape([rows, 3 * group, height, width]);
         let depth = match &input.depth {
             Some(depth) if self.use_depth => depth.clone().reshape([rows, group, height, width]),
-            _ => Tensor::zeros([rows, group, height, width], &rgb.device()),
+            _ => Tensor::zeros([rows, group, height, width], &input.rgb.device()),
         };
         if group > 1 {
+            let rgb = input.rgb.numbers().reshape([rows, 3 * group, height, width]);
             return Tensor::cat(vec![rgb.div_scalar(255.0), depth], 1);
         }
         let scale = [1.0 / 255.0; 3];
         let depth_range = [f32::NEG_INFINITY, f32::INFINITY];
         let scaling = Scaling { shift: [0.0; 3], scale, depth: depth_range };
-        scale_pictures(rgb, Some(depth), scaling)
+        input.rgb.scaled(Some(depth), scaling)
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
         let config = LfsConfig { pictures: Pictures::Stacked, ..LfsConfig::default() };
         let policy = config.init(&contract, &mut Init::new(1, &Device::flex())).unwrap();
         let mut input = testing::input(&contract, 1, &Device::flex());
-        input.rgb = input.rgb.ones_like() * 255.0;
+        input.rgb = (input.rgb.numbers().ones_like() * 255.0).into();
         input.depth = input.depth.map(|depth| depth.zeros_like() + 3.0);
         let x = policy.stream_input(&input);
         assert_eq!(x.dims(), [1, 16, 8, 8]);

@@ -17,10 +17,10 @@ mod contract;
 pub mod frozen;
 pub mod hansen;
 pub mod head;
-pub mod import;
+pub mod images;
+mod import;
 mod layers;
 pub mod lfs;
-mod pixels;
 pub mod predict;
 mod seen;
 pub mod spawnnet;
@@ -41,9 +41,9 @@ pub use contract::{Contract, PolicyError};
 pub use frozen::{Frozen, FrozenConfig};
 pub use hansen::{Hansen, HansenConfig};
 pub use head::{Head, HeadConfig};
+pub use images::Images;
 pub use import::{ImportError, ImportOptions, import_spawnnet};
 pub use lfs::{Lfs, LfsConfig};
-pub use pixels::Pixels;
 pub use predict::{PredictError, Prediction, predict_file};
 pub use seen::Seen;
 pub use spawnnet::{ChannelMask, Fusion, SpawnNet, SpawnNetConfig, Tokens};
@@ -79,8 +79,8 @@ pub enum Policy {
 /// What a policy sees.
 #[derive(Debug, Clone)]
 pub struct PolicyInput {
-    /// Pictures: `[batch, frames, views, 3, height, width]`, 0 to 255.
-    pub rgb: Tensor<6>,
+    /// Pictures of `batch * frames * views`, the views of a frame one after another.
+    pub rgb: Images,
     /// Depth in metres: `[batch, frames, views, 1, height, width]`. A policy that uses depth
     /// reads a missing one as zeros.
     pub depth: Option<Tensor<6>>,
@@ -89,6 +89,14 @@ pub struct PolicyInput {
     /// What [`Policy::frozen_features`] made of the pictures earlier, one entry per tap, each of
     /// `batch * frames * views` pictures. `None` computes them here.
     pub features: Option<Vec<Features>>,
+}
+
+impl PolicyInput {
+    /// Batch, frames, views, height and width.
+    pub fn dims(&self) -> [usize; 5] {
+        let ([batch, frames, _], [height, width]) = (self.proprio.dims(), self.rgb.size());
+        [batch, frames, self.rgb.count() / (batch * frames).max(1), height, width]
+    }
 }
 
 /// Where a policy looked.
@@ -214,11 +222,7 @@ impl Policy {
     /// The frozen part of the work, without gradients: what [`PolicyInput::features`] takes and a
     /// cache may keep. Features are scaled and pooled as far as nothing is learned, and hold no
     /// class token. `None` where nothing is frozen, fine-tuning included.
-    ///
-    /// # Shapes
-    ///
-    /// - `images`: `[pictures, 3, height, width]`, 0 to 255
-    pub fn frozen_features(&self, images: Tensor<4>) -> Option<Vec<Features>> {
+    pub fn frozen_features(&self, images: Images) -> Option<Vec<Features>> {
         match self {
             Self::SpawnNet(policy) => policy.frozen_features(images),
             Self::Frozen(policy) => policy.frozen_features(images),

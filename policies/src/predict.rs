@@ -177,7 +177,7 @@ pub fn predict_file(run: &Checkpoint, observation: &Path) -> Result<ActionChunk,
     }
     let proprio = TensorData::new(proprio, [1, frames, proprio_dim]);
     let input = PolicyInput {
-        rgb: pictures(rgb, 3),
+        rgb: pictures(rgb, 3).into(),
         depth,
         proprio: Tensor::from_data(proprio, &device),
         features: None,

@@ -63,8 +63,6 @@ impl Seen {
         input: &PolicyInput,
     ) -> Option<Vec<Features>> {
         policy.backbone().filter(|stream| !stream.fine_tune())?;
-        let [batch, frames, views, _, height, width] = input.rgb.dims();
-        let images = input.rgb.clone().reshape([batch * frames * views, 3, height, width]);
         let pictures = stacks.iter().copied().flatten().flat_map(|frame| &frame.views);
         let pictures: Vec<&[u8]> = pictures.map(|view| view.rgb.pixels()).collect();
         // Before anything is encoded, so that nothing of this very call makes room for the rest.
@@ -76,7 +74,7 @@ impl Seen {
                 found.push(features);
                 continue;
             }
-            let features = policy.frozen_features(images.clone().slice_dim(0, i..i + 1))?;
+            let features = policy.frozen_features(input.rgb.some(i..i + 1))?;
             self.encoded += 1;
             self.remember(pixels, &features);
             found.push(features);

@@ -22,14 +22,14 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use engraft_backbones::Features;
-use engraft_kernels::fixed::{Scaling, scale_pictures};
+use engraft_kernels::fixed::Scaling;
 use engraft_kernels::{conv2d_then_relu, join, linear_over_pixels, resize};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{BackboneConfig, FrozenStream};
 use crate::head::{Head, HeadConfig};
 use crate::layers::{ConvStream, Init, NUM_STAGES, interleave, unit_pixels};
-use crate::{AttentionTensors, Contract, PolicyError, PolicyInput};
+use crate::{AttentionTensors, Contract, Images, PolicyError, PolicyInput};
 
 /// Depth beyond this is read as this.
 const MAX_DEPTH_M: f32 = 2.0;
@@ -221,7 +221,7 @@ impl SpawnNet {
 
     /// [`forward`](Self::forward), and how strongly each place of a tap stands out.
     pub fn forward_with_attention(&self, input: PolicyInput) -> (Tensor<3>, AttentionTensors) {
-        let [batch, frames, views, ..] = input.rgb.dims();
+        let [batch, frames, views, ..] = input.dims();
         let encoded = self.encode(input);
         let (size, num_taps) = (encoded.size, encoded.adapted.len());
         let maps = encoded.adapted.into_iter().map(|x| attention(x.detach(), size)).collect();
@@ -232,22 +232,21 @@ impl SpawnNet {
     }
 
     /// See [`Policy::frozen_features`](crate::Policy::frozen_features).
-    pub(crate) fn frozen_features(&self, images: Tensor<4>) -> Option<Vec<Features>> {
-        self.backbone.frozen(images, |features| self.prepare(features))
+    pub(crate) fn frozen_features(&self, images: Images) -> Option<Vec<Features>> {
+        self.backbone.frozen(&images, |features| self.prepare(features))
     }
 
     fn encode(&self, input: PolicyInput) -> Encoded {
-        let [batch, frames, views, _, height, width] = input.rgb.dims();
+        let [batch, frames, views, height, width] = input.dims();
         let pictures = batch * frames * views;
-        let images = input.rgb.reshape([pictures, 3, height, width]);
         let depth = input.depth.map(|depth| depth.reshape([pictures, 1, height, width]));
         let prepare = |features| self.prepare(features);
-        let features = self.backbone.features(images.clone(), input.features, prepare);
+        let features = self.backbone.features(&input.rgb, input.features, prepare);
         let mut features = features.into_iter();
         let mut adapters = self.adapters.iter();
         let (mut adapted, mut size) = (Vec::with_capacity(self.adapters.len()), [0, 0]);
 
-        let mut x = self.conv.stem(self.stream_input(images, depth));
+        let mut x = self.conv.stem(self.stream_input(&input.rgb, depth));
         for stage in 0..NUM_STAGES {
             x = self.conv.halve(stage, x); // [pictures, channels, ceil(h / 2), ceil(w / 2)]
             let [_, _, h, w] = x.dims();
@@ -274,8 +273,8 @@ impl SpawnNet {
     }
 
     /// Colour as the backbone's was normalized, and depth in metres: `[pictures, 4, h, w]`.
-    fn stream_input(&self, images: Tensor<4>, depth: Option<Tensor<4>>) -> Tensor<4> {
-        let ([pictures, _, height, width], device) = (images.dims(), images.device());
+    fn stream_input(&self, images: &Images, depth: Option<Tensor<4>>) -> Tensor<4> {
+        let (pictures, [height, width], device) = (images.count(), images.size(), images.device());
         let mut scaling = self.backbone.network().preprocessing().scaling([0.0, MAX_DEPTH_M]);
         if matches!(self.channel_mask, ChannelMask::DepthOnly | ChannelMask::NoRgbd) {
             scaling = Scaling { shift: [0.0; 3], scale: [0.0; 3], ..scaling };
@@ -283,7 +282,7 @@ impl SpawnNet {
         let sees_depth = matches!(self.channel_mask, ChannelMask::All | ChannelMask::DepthOnly);
         let depth = depth.filter(|_| sees_depth && self.use_depth);
         let depth = depth.unwrap_or_else(|| Tensor::zeros([pictures, 1, height, width], &device));
-        scale_pictures(images, Some(depth), scaling)
+        images.scaled(Some(depth), scaling)
     }
 
     /// What an adapter sees: features of length one, at every place or at a single one that

@@ -6,7 +6,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use engraft_core::{ActionChunk, Observation, Stats};
 
-use crate::{Contract, Pixels, PolicyInput};
+use crate::{Contract, Images, PolicyInput};
 
 /// Scales what goes into a policy and what comes out.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,7 +131,7 @@ impl Transform {
         let [height, width] = self.contract.picture();
         let (pixels, views) = (height * width, spec.num_views());
         let pictures = stacks.len() * num_frames * views;
-        let mut rgb = Pixels::new(pictures, [height, width], device);
+        let mut rgb = Vec::with_capacity(pictures);
         let mut depth = Vec::with_capacity(if *use_depth { pictures * pixels } else { 0 });
         let mut proprio = Vec::with_capacity(stacks.len() * num_frames * spec.proprio_dim());
         for stack in stacks {
@@ -165,9 +165,9 @@ impl Transform {
                 proprio.extend(self.normalized_proprio(&observation.proprio)?);
             }
         }
-        let shape = |channels| [stacks.len(), *num_frames, views, channels, height, width];
-        let rgb = rgb.into_tensor(device).reshape(shape(3));
-        let depth = use_depth.then(|| Tensor::from_data(TensorData::new(depth, shape(1)), device));
+        let shape = [stacks.len(), *num_frames, views, 1, height, width];
+        let rgb = Images::new(rgb.into_iter(), [height, width], device);
+        let depth = use_depth.then(|| Tensor::from_data(TensorData::new(depth, shape), device));
         let proprio_shape = [stacks.len(), *num_frames, spec.proprio_dim()];
         let proprio = Tensor::from_data(TensorData::new(proprio, proprio_shape), device);
         Ok(PolicyInput { rgb, depth, proprio, features: None })
@@ -263,8 +263,8 @@ mod tests {
         let stacks = stacks(&contract, 2);
         let refs: Vec<_> = stacks.iter().map(Vec::as_slice).collect();
         let input = transform(&contract).input(&refs, &Device::flex()).unwrap();
-        assert_eq!(input.rgb.dims(), [2, 2, 2, 3, 3, 4]);
-        let at = input.rgb.slice([1..2, 0..1, 1..2, 2..3, 2..3, 3..4]);
+        assert_eq!(input.dims(), [2, 2, 2, 3, 4]);
+        let at = input.rgb.some(5..6).numbers().slice([0..1, 2..3, 2..3, 3..4]);
         let expected = f32::from(stacks[1][0].views[1].rgb.pixel(3, 2)[2]);
         assert_eq!(at.into_scalar::<f32>(), expected);
         let depth = input.depth.unwrap().slice([1..2, 1..2, 0..1, 0..1, 1..2, 2..3]);

@@ -130,20 +130,32 @@ impl Backbone {
     /// Like [`features`](Self::features), but never part of a graph: the weights get no
     /// gradient and nothing is kept for a backward pass, whatever the device.
     pub fn frozen_features(&self, images: Tensor<4>, taps: &[Tap]) -> Vec<Features> {
-        let device = images.device();
-        if !device.is_autodiff() && !self.is_autodiff() {
-            return self.features(images, taps);
+        self.frozen_features_of_inputs(self.preprocessing().normalize(images), taps)
+    }
+
+    /// The same of images that are preprocessed already.
+    ///
+    /// # Shapes
+    ///
+    /// - `inputs`: `[n, 3, height, width]`, as [`Preprocessing`] makes them
+    pub fn frozen_features_of_inputs(&self, inputs: Tensor<4>, taps: &[Tap]) -> Vec<Features> {
+        if !inputs.is_autodiff() && !self.is_autodiff() {
+            return self.features_of_inputs(inputs, taps);
         }
         // Detached: the caller may mix them with tensors that are tracked.
-        self.valid().features(images.inner(), taps)
+        self.valid().features_of_inputs(inputs.inner(), taps)
     }
 
     fn is_autodiff(&self) -> bool {
         self.devices().iter().any(Device::is_autodiff)
     }
 
-    /// The features of images that are preprocessed already.
-    pub(crate) fn features_of_inputs(&self, inputs: Tensor<4>, taps: &[Tap]) -> Vec<Features> {
+    /// [`features`](Self::features) of images that are preprocessed already.
+    ///
+    /// # Shapes
+    ///
+    /// - `inputs`: `[n, 3, height, width]`, as [`Preprocessing`] makes them
+    pub fn features_of_inputs(&self, inputs: Tensor<4>, taps: &[Tap]) -> Vec<Features> {
         match self {
             Self::Inverted(net) => net.features(inputs, taps),
             Self::Resnet(net) => net.features(inputs, taps),

@@ -58,8 +58,8 @@ pub(crate) fn prepare(
         let samples: Vec<_> = kept.par_iter().enumerate().map(draw).collect();
         let stacks: Vec<&[Observation]> = samples.iter().map(|frames| &frames[..]).collect();
         let input = transform.input(&stacks, &device)?;
-        let [batch, _, _, channels, height, width] = input.rgb.dims();
-        Ok(vec![batch, channels, height, width])
+        let [batch, _, _, height, width] = input.dims();
+        Ok(vec![batch, 3, height, width])
     };
     let shape = run()?;
     Ok(Ready { sample: ours::repeat(move || run().map(drop)), shape, params: None })

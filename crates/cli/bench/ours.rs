@@ -144,7 +144,7 @@ fn input(case: &Case, policy: &Policy, device: &Device) -> anyhow::Result<Policy
     let &Case { side, batch, .. } = case;
     let pictures = |channels, most| random([batch, 1, 1, channels, side, side], most, device);
     let mut input = PolicyInput {
-        rgb: pictures(3, 255.0),
+        rgb: pictures(3, 255.0).into(),
         depth: Some(pictures(1, 2.0)),
         proprio: random([batch, 1, PROPRIO_DIM], 1.0, device),
         features: None,

@@ -12,7 +12,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::activation::{gelu, relu};
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::flex::Spec;
 use crate::fused::Fused;
@@ -201,6 +201,43 @@ pub fn scale_pictures(rgb: Tensor<4>, depth: Option<Tensor<4>>, scaling: Scaling
     }
 }
 
+/// [`scale_pictures`] of bytes, as a camera gives them.
+///
+/// # Shapes
+///
+/// - `bytes`: `[batch, height, width, 3]`
+/// - `depth`: `[batch, 1, height, width]`
+/// - output: `[batch, 3, height, width]`, or 4 channels with depth the last
+pub fn scale_bytes(bytes: Tensor<4, Int>, depth: Option<Tensor<4>>, scaling: Scaling) -> Tensor<4> {
+    if bytes.is_autodiff() {
+        return scale_bytes(bytes.inner(), depth.map(Tensor::inner), scaling).autodiff();
+    }
+    if !is_flex_bytes(&bytes) || !depth.as_ref().is_none_or(is_plain_flex) {
+        return scale_pictures(planes(bytes), depth, scaling);
+    }
+    let bytes = bytes.into_dispatch();
+    Tensor::from_dispatch(match depth {
+        Some(depth) => Dispatch::scale_bytes(bytes, depth.into_dispatch(), scaling),
+        None => Dispatch::scale_colour_of_bytes(bytes, scaling),
+    })
+}
+
+/// Bytes as numbers from 0 to 255.
+///
+/// # Shapes
+///
+/// - `bytes`: `[batch, height, width, 3]`
+/// - output: `[batch, 3, height, width]`
+pub fn planes(bytes: Tensor<4, Int>) -> Tensor<4> {
+    if bytes.is_autodiff() {
+        return planes(bytes.inner()).autodiff();
+    }
+    if is_flex_bytes(&bytes) {
+        return Tensor::from_dispatch(Dispatch::planes(bytes.into_dispatch()));
+    }
+    bytes.permute([0, 3, 1, 2]).float()
+}
+
 /// A module whose weights are not to be learned or saved any more, held once: packed as the
 /// functions here read them, and nowhere else.
 ///
@@ -255,4 +292,8 @@ fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
 pub(crate) fn gelu_by_erf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let below = x.clone().mul_scalar(FRAC_1_SQRT_2).erf().add_scalar(1.0);
     x.mul(below).mul_scalar(0.5)
+}
+
+fn is_flex_bytes(x: &Tensor<4, Int>) -> bool {
+    x.dtype() == DType::U8 && is_cpu(&x.device())
 }

@@ -9,6 +9,7 @@ use crate::conv::{self, Ending, Place, Window};
 use crate::fixed::Scaling;
 use crate::panels::{self, Form, panels};
 use crate::picture::{self, Pictures, channels_last, dense, with_pictures};
+use crate::planes::{self, append_planes};
 use crate::product::{Matrix, product};
 use crate::threads::written;
 use crate::{Activation, attention, depthwise, few, norm, pool, winograd};
@@ -338,6 +339,36 @@ pub(crate) fn scale_pictures(
     let channels = 3 + usize::from(depth.is_some());
     let y = picture::scale(values(&rgb), depth.as_ref().map(values), n, plane, scaling);
     channels_last(y, [n, channels, height, width])
+}
+
+/// `[n, h, w, 3]` bytes to `[n, 3, h, w]`.
+pub(crate) fn planes(bytes: &FlexTensor) -> FlexTensor {
+    let bytes = bytes.to_contiguous();
+    let [n, height, width, _] = dims(&bytes);
+    let mut planes = Vec::with_capacity(3 * n * height * width);
+    for picture in pixels(&bytes).chunks_exact((3 * height * width).max(1)) {
+        append_planes(picture, &mut planes);
+    }
+    tensor(planes, &[n, 3, height, width])
+}
+
+/// `[n, h, w, 3]` bytes, and `[n, 1, h, w]` where there is depth, scaled into one tensor.
+pub(crate) fn scale_bytes(
+    bytes: &FlexTensor,
+    depth: Option<&FlexTensor>,
+    scaling: Scaling,
+) -> FlexTensor {
+    let (bytes, depth) = (bytes.to_contiguous(), depth.map(FlexTensor::to_contiguous));
+    let [n, height, width, _] = dims(&bytes);
+    let channels = 3 + usize::from(depth.is_some());
+    let y = planes::scale(pixels(&bytes), depth.as_ref().map(values), scaling);
+    channels_last(y, [n, channels, height, width])
+}
+
+/// The bytes of a contiguous tensor.
+fn pixels(tensor: &FlexTensor) -> &[u8] {
+    let (start, end) = tensor.layout().contiguous_offsets().expect("a contiguous tensor");
+    &tensor.storage::<u8>()[start..end]
 }
 
 pub(crate) fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {

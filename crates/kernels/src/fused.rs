@@ -1,6 +1,6 @@
 //! What only ever runs forward, with its activation and its shortcut in one pass.
 
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Flex, backend_extension};
 use burn_flex::FlexTensor;
 
@@ -77,6 +77,16 @@ pub(crate) trait Fused: burn::backend::Backend {
         depth: FloatTensor<Self>,
         scaling: Scaling,
     ) -> FloatTensor<Self>;
+
+    fn planes(bytes: IntTensor<Self>) -> FloatTensor<Self>;
+
+    fn scale_colour_of_bytes(bytes: IntTensor<Self>, scaling: Scaling) -> FloatTensor<Self>;
+
+    fn scale_bytes(
+        bytes: IntTensor<Self>,
+        depth: FloatTensor<Self>,
+        scaling: Scaling,
+    ) -> FloatTensor<Self>;
 }
 
 impl Fused for Flex {
@@ -147,5 +157,17 @@ impl Fused for Flex {
 
     fn scale_pictures(rgb: FlexTensor, depth: FlexTensor, scaling: Scaling) -> FlexTensor {
         flex::scale_pictures(&rgb, Some(&depth), scaling)
+    }
+
+    fn planes(bytes: FlexTensor) -> FlexTensor {
+        flex::planes(&bytes)
+    }
+
+    fn scale_colour_of_bytes(bytes: FlexTensor, scaling: Scaling) -> FlexTensor {
+        flex::scale_bytes(&bytes, None, scaling)
+    }
+
+    fn scale_bytes(bytes: FlexTensor, depth: FlexTensor, scaling: Scaling) -> FlexTensor {
+        flex::scale_bytes(&bytes, Some(&depth), scaling)
     }
 }

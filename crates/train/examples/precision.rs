@@ -17,7 +17,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use engraft_core::Observation;
 use engraft_datasets::PastEnd;
-use engraft_policies::{Checkpoint, Pixels, Precision};
+use engraft_policies::{Checkpoint, Images, Precision};
 
 /// Pictures that go through the backbone at once.
 const AT_ONCE: usize = 8;
@@ -74,11 +74,7 @@ fn taps(single: &Checkpoint, int8: &Checkpoint, stacks: &[Vec<Observation>], dev
     let views: Vec<_> = stacks.iter().flatten().flat_map(|frame| &frame.views).collect();
     for views in views.chunks(AT_ONCE) {
         let size = [views[0].rgb.height(), views[0].rgb.width()];
-        let mut pixels = Pixels::new(views.len(), size, device);
-        for view in views {
-            pixels.push(&view.rgb);
-        }
-        let images = pixels.into_tensor(device);
+        let images = Images::new(views.iter().map(|view| &view.rgb), size, device).numbers();
         let [expected, found] =
             [single, int8].map(|network| network.frozen_features(images.clone(), &all));
         for ((row, expected), found) in rows.iter_mut().zip(expected).zip(found) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use engraft_core::{Observation, Sample, View};
 use engraft_datasets::{Dataset, PastEnd, relative_stats, sample, split, stats};
-use engraft_policies::{Contract, PolicyInput, Transform};
+use engraft_policies::{Contract, Images, PolicyInput, Transform};
 use rayon::prelude::*;
 
 use crate::augment::BackboneSees;
@@ -18,8 +18,8 @@ use crate::{AugmentConfig, PastEndTarget, Recipe, TrainError};
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) input: PolicyInput,
-    /// Pictures that a frozen backbone sees instead of the input's, `[pictures, 3, h, w]`.
-    pub(crate) clean: Option<Tensor<4>>,
+    /// Pictures that a frozen backbone sees instead of the input's.
+    pub(crate) clean: Option<Images>,
     /// Normalised chunks: `[batch, horizon, action_dim]`.
     pub(crate) targets: Tensor<3>,
     /// 1 where a target counts and 0 elsewhere, `[batch, horizon, 1]`; all count if `None`.
@@ -202,7 +202,7 @@ impl Data {
         &self,
         steps: &[(usize, usize)],
         samples: &[Sample],
-        clean: Option<Tensor<4>>,
+        clean: Option<Images>,
         from_store: bool,
         device: &Device,
     ) -> Result<Batch, TrainError> {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use engraft_core::{View, hex};
 use engraft_datasets::Episode;
-use engraft_policies::{Features, Pixels, Policy, PolicyConfig};
+use engraft_policies::{Features, Images, Policy, PolicyConfig};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
@@ -205,8 +205,8 @@ fn probe(policy: &Policy, frames: &Frames, device: &Device) -> Option<(Header, V
     // Every value of a byte at unlike places, so that no weight is blind to it.
     let picture: Vec<f32> =
         (0..3 * height * width).map(|i| ((i * 7919 + i / 251) % 256) as f32).collect();
-    let picture = Tensor::from_data(TensorData::new(picture, [1, 3, height, width]), device);
-    let features = policy.frozen_features(picture)?;
+    let picture = Tensor::<4>::from_data(TensorData::new(picture, [1, 3, height, width]), device);
+    let features = policy.frozen_features(picture.into())?;
     let num_pictures = (dataset.num_steps() * dataset.spec().num_views()) as u64;
     let header = Header { num_pictures, taps: features.iter().map(Shape::of).collect() };
     Some((header, records(features, 1)))
@@ -308,19 +308,15 @@ fn make(
     Ok(true)
 }
 
-/// Pictures of views: `[views, 3, height, width]`, 0 to 255.
+/// Pictures of views.
 ///
 /// # Panics
 ///
 /// When they differ in size.
-pub(crate) fn images<'a>(views: impl Iterator<Item = &'a View>, device: &Device) -> Tensor<4> {
+pub(crate) fn images<'a>(views: impl Iterator<Item = &'a View>, device: &Device) -> Images {
     let views: Vec<_> = views.collect();
     let size = views.first().map_or([0, 0], |view| [view.rgb.height(), view.rgb.width()]);
-    let mut pixels = Pixels::new(views.len(), size, device);
-    for view in views {
-        pixels.push(&view.rgb);
-    }
-    pixels.into_tensor(device)
+    Images::new(views.iter().map(|view| &view.rgb), size, device)
 }
 
 pub(crate) fn megabytes(num_bytes: u64) -> String {

@@ -41,8 +41,7 @@ impl Stepper {
     ///
     /// - `targets`: normalized chunks, `[batch, horizon, action_dim]`
     pub fn step(&mut self, input: PolicyInput, targets: Tensor<3>) -> f64 {
-        let [num_samples, frames, num_views, ..] = input.rgb.dims();
-        let num_images = num_samples * frames * num_views;
+        let (num_samples, num_images) = (input.dims()[0], input.rgb.count());
         let num_counted = targets.dims().iter().product();
         let (clean, mask) = (None, None);
         let batch = Batch { input, clean, targets, mask, num_counted, num_samples, num_images };
@@ -72,7 +71,7 @@ mod tests {
         let policy = recipe.policy.init(&contract, 1, &device).unwrap();
         let mut stepper = Stepper::new(policy, &recipe).unwrap();
         let input = || PolicyInput {
-            rgb: Tensor::full([3, 2, 1, 3, 32, 32], 90.0, &device),
+            rgb: Tensor::<4>::full([6, 3, 32, 32], 90.0, &device).into(),
             depth: None,
             proprio: Tensor::full([3, 2, 1], 0.5, &device),
             features: None,

@@ -94,7 +94,7 @@ fn an_imported_run_saves_opens_and_predicts_from_a_file() {
     write(&path, &observation);
     let chunk = predict_file(&run, &path).unwrap();
     let input = PolicyInput {
-        rgb: Tensor::full([1, 2, 1, 3, 224, 224], 100.0, &device),
+        rgb: Tensor::<4>::full([2, 3, 224, 224], 100.0, &device).into(),
         depth: None,
         proprio: Tensor::from_data([[[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]], &device),
         features: None,

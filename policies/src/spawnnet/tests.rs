@@ -174,7 +174,7 @@ fn example(device: &Device) -> PolicyInput {
         Features { map: unit_pixels(map.permute([0, 3, 1, 2])), cls: None }
     });
     PolicyInput {
-        rgb,
+        rgb: rgb.into(),
         depth: Some(depth),
         proprio: Tensor::from_data(TensorData::new(proprio, [1, 1, 7]), device),
         features: Some(features.collect()),
@@ -299,14 +299,14 @@ fn a_mask_hides_what_it_says() {
     let differs = |channel_mask, change: &dyn Fn(&mut PolicyInput)| {
         let config = small(|config| config.channel_mask = channel_mask);
         let policy = config.init(&contract, 1, &device).unwrap();
-        let images = testing::input(&contract, 1, &device).rgb.reshape([2, 3, 32, 32]);
+        let images = testing::input(&contract, 1, &device).rgb;
         let mut input = testing::input(&contract, 1, &device);
         input.features = policy.frozen_features(images);
         let before = values(policy.forward(input.clone()));
         change(&mut input);
         before != values(policy.forward(input))
     };
-    let colour = |input: &mut PolicyInput| input.rgb = input.rgb.zeros_like();
+    let colour = |input: &mut PolicyInput| input.rgb = input.rgb.numbers().zeros_like().into();
     let depth = |input: &mut PolicyInput| input.depth = None;
     let found =
         [ChannelMask::All, ChannelMask::RgbOnly, ChannelMask::DepthOnly, ChannelMask::NoRgbd]
@@ -320,7 +320,7 @@ fn features_computed_earlier_change_nothing() {
     let contract = contract(2, 32, 32);
     let policy = small(|_| {}).init(&contract, 1, &device).unwrap();
     let input = testing::input(&contract, 2, &device);
-    let features = policy.frozen_features(input.rgb.clone().reshape([8, 3, 32, 32]));
+    let features = policy.frozen_features(input.rgb.clone());
     assert!(features.is_some());
     let earlier = PolicyInput { features, ..input.clone() };
     assert_eq!(values(policy.forward(input)), values(policy.forward(earlier)));

@@ -165,3 +165,36 @@ fn each_channel_of_a_picture_gets_a_plane() {
         }
     });
 }
+
+#[test]
+fn pictures_in_bytes_are_those_in_numbers() {
+    let device = Device::flex();
+    let _alone = alone(&device);
+    let scaling = fixed::Scaling { shift: [110.0; 3], scale: [0.1, 0.2, 0.3], depth: [0.5, 2.0] };
+    let place = |x: usize| (x * 89 + x / 251) % 256;
+    with_each_isa(|isa| {
+        for [n, height, width] in [[1, 1, 1], [2, 3, 5], [1, 70, 80], [3, 64, 9]] {
+            let len = n * height * width;
+            let bytes: Vec<u8> = (0..3 * len).map(|i| place(i) as u8).collect();
+            let bytes = TensorData::new(bytes, [n, height, width, 3]);
+            let bytes = Tensor::<4, Int>::from_data(bytes, (&device, DType::U8));
+            let mut metres: Vec<f32> = (0..len).map(|i| place(i) as f32 / 100.0).collect();
+            metres[len / 2] = f32::NAN;
+            let depth = TensorData::new(metres, [n, 1, height, width]);
+            let depth = Tensor::<4>::from_data(depth, &device);
+            let numbers = bytes.clone().permute([0, 3, 1, 2]).float();
+            let what = format!("{isa}, {:?}", [n, height, width]);
+            let bits = |x: Tensor<4>| -> Vec<u32> {
+                x.into_data().iter::<f32>().map(f32::to_bits).collect()
+            };
+            assert_eq!(bits(fixed::planes(bytes.clone())), bits(numbers.clone()), "{what}");
+            for depth in [None, Some(depth)] {
+                let found = fixed::scale_bytes(bytes.clone(), depth.clone(), scaling);
+                let expected = fixed::scale_pictures(numbers.clone(), depth, scaling);
+                assert_eq!(bits(found), bits(expected), "{what}");
+            }
+            let learned = fixed::scale_bytes(bytes.autodiff(), None, scaling);
+            assert!(learned.is_autodiff() && learned.dims() == [n, 3, height, width], "{what}");
+        }
+    });
+}
