@@ -51,6 +51,11 @@ impl Images {
         Self(Values::Numbers(numbers.permute([0, 3, 1, 2])))
     }
 
+    /// Bytes that a pixel takes on `device`.
+    pub fn pixel_bytes(device: &Device) -> usize {
+        3 * if engraft_kernels::is_cpu(device) { size_of::<u8>() } else { size_of::<f32>() }
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         match &self.0 {

@@ -118,14 +118,15 @@ impl Data {
         self.train.chunk_by(|one, other| one.0 == other.0).count()
     }
 
-    /// Bytes of one sample's pictures and features as tensors.
-    pub(crate) fn sample_bytes(&self) -> usize {
+    /// Bytes of one sample's pictures and features as tensors on `device`.
+    pub(crate) fn sample_bytes(&self, device: &Device) -> usize {
         let Contract { spec, use_depth, .. } = self.transform.contract();
         let pixels: usize = spec.views.iter().map(|view| view.width * view.height).sum();
-        let channels = if *use_depth { 4 } else { 3 };
+        let depth = if *use_depth { size_of::<f32>() } else { 0 };
         let features = self.features.as_ref().map_or(0, FeatureStore::picture_bytes);
-        let clean = if self.clean_beside_augmented() { 3 } else { 0 };
-        let frame = pixels * (channels + clean) * size_of::<f32>() + features * spec.num_views();
+        let pictures = if self.clean_beside_augmented() { 2 } else { 1 };
+        let pixel = pictures * Images::pixel_bytes(device) + depth;
+        let frame = pixels * pixel + features * spec.num_views();
         self.num_frames * frame
     }
 

@@ -163,7 +163,7 @@ impl Ahead {
     fn start(loader: &Loader) -> Self {
         let (batches, mut make) = (loader.batches(), loader.maker());
         let total = batches.end - batches.start;
-        let batch_bytes = loader.data.sample_bytes() * loader.batch_size;
+        let batch_bytes = loader.data.sample_bytes(&loader.devices[0]) * loader.batch_size;
         let ahead = (AHEAD_BYTES / batch_bytes.max(1)).clamp(1, MOST_AHEAD);
         let (sender, receiver) = sync_channel(ahead);
         let work = move || {
