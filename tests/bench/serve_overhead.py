@@ -20,8 +20,9 @@ What neither server can help, the client's own work and the sockets', is in the 
 server is asked, which reads nothing and only waits as long as a network would: "floor" is its
 overhead, in which several clients wait for each other, too, and "above" is what half of the answers
 of the other two have beyond it in the same round. "inside" is what lies between a server's having
-the request and its having the answer packed, less the network and the wait for it. Ratios are of
-each round of runs; their median is printed.
+the request and its having the answer packed, less the network and the wait for it. "no turns" is
+the overhead less the wait for the others' turns of the network, which our server alone can tell
+from what lies in a socket. Ratios are of each round of runs; their median is printed.
 """
 
 import argparse
@@ -155,7 +156,7 @@ def client(endpoint: str, stand_in: bool, requests: int, rate: float, seed: int,
     data = {"observation": observation(stand_in, rng), "options": None}
     request = {"endpoint": "get_action", "data": data}
     packed = msgpack.packb(request, default=msgpack_numpy.encode)
-    overheads, insides, next_at = [], [], time.perf_counter() + rng.uniform(0, 1 / (rate or RATE))
+    overheads, insides, no_turns, next_at = [], [], [], time.perf_counter() + rng.uniform(0, 1 / (rate or RATE))
     for step in range(requests + 20):
         if rate:
             time.sleep(max(0.0, next_at - time.perf_counter()))
@@ -168,8 +169,9 @@ def client(endpoint: str, stand_in: bool, requests: int, rate: float, seed: int,
         if step >= 20:
             timings = info["timings_ms"]
             overheads.append(trip * 1e3 - timings["infer"])
+            no_turns.append(overheads[-1] - timings.get("queue", 0))
             insides.append(timings.get("inside") or sum(timings.get(stage, 0) for stage in INSIDE))
-    results.put((overheads, insides))
+    results.put((overheads, insides, no_turns))
 
 
 def measure(command: list, stand_in: bool, clients: int, requests: int, rate: float) -> dict:
@@ -185,12 +187,13 @@ def measure(command: list, stand_in: bool, clients: int, requests: int, rate: fl
         for process in all_of:
             process.start()
         got = [results.get(timeout=300) for _ in all_of]
-        overheads, insides = sum((one for one, _ in got), []), sum((one for _, one in got), [])
+        overheads, insides, no_turns = (sum(parts, []) for parts in zip(*got))
         for process in all_of:
             process.join()
         server.kill()
     all_p = lambda what: [float(value) for value in np.percentile(what, [50, 99])]  # noqa: E731
-    return dict(zip(["p50", "p99", "inside p50", "inside p99"], all_p(overheads) + all_p(insides)))
+    names = ["p50", "p99", "inside p50", "inside p99", "no turns p50", "no turns p99"]
+    return dict(zip(names, all_p(overheads) + all_p(insides) + all_p(no_turns)))
 
 
 def main() -> None:
@@ -236,9 +239,13 @@ def main() -> None:
             for which in (one, other):
                 which["above p50"] = which["p50"] - least["p50"]
         for part in rounds[0][0]:
+            if "turns" in part:
+                continue
             ratio = statistics.median(b[part] / a[part] for a, b, _ in rounds)
             one, other = [statistics.median(each[i][part] for each in rounds) for i in (0, 1)]
             print(f"{clients} client(s)  {part:<10}  engraft {one:6.2f} ms, Python {other:6.2f} ms: {ratio:.1f} x less", flush=True)
+        own = [statistics.median(each[0][f"no turns {part}"] for each in rounds) for part in ("p50", "p99")]
+        print(f"{clients} client(s)  no turns    engraft p50 {own[0]:.2f} ms, p99 {own[1]:.2f} ms", flush=True)
         least = [statistics.median(each[2][part] for each in rounds) for part in ("p50", "p99")]
         print(f"{clients} client(s)  floor       p50 {least[0]:.2f} ms, p99 {least[1]:.2f} ms", flush=True)
         report[f"{clients} clients"] = rounds
