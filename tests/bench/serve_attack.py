@@ -12,7 +12,8 @@ ten times a second, in the native dialect, while one attack after the other goes
 - oversize: frames just below what the server says it takes, of 15 MB and of 40 MB;
 - slow readers: clients that ask and never read what they are answered.
 
-Each attack is a process of its own. Prints the honest client's p50 and p99 of everything but the
+Each attack is a process of its own, with the lowest priority: what it does to make its messages, a
+stranger would do on another machine. Prints the honest client's p50 and p99 of everything but the
 network, before and during each, the latter as a multiple of what it is beside nobody, and by how
 much the server's resident memory grew.
 """
@@ -177,6 +178,11 @@ def nobody(*_) -> None:
     """No attack."""
 
 
+def attacking(attack, *words) -> None:
+    os.nice(19)
+    attack(*words)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10)
@@ -201,7 +207,7 @@ def main() -> None:
             before, stop = resident_mb(server.pid), multiprocessing.Event()
             name, reached = attack.__name__ if attack else "nobody", multiprocessing.Value("Q", 0)
             words = (endpoint, args.connections, stop, reached)
-            attacker = multiprocessing.Process(target=attack or nobody, args=words)
+            attacker = multiprocessing.Process(target=attacking, args=(attack or nobody, *words))
             attacker.start()
             time.sleep(1)
             took = honest(client, args.seconds)
