@@ -167,7 +167,7 @@ impl FrozenStream {
         prepare: impl Fn(Features) -> Features,
     ) -> Option<Vec<Features>> {
         (!self.fine_tune).then(|| {
-            let inputs = self.inputs(images.clone().inner());
+            let inputs = self.inputs(&images.clone().inner());
             let features = self.network.frozen_features_of_inputs(inputs, &self.taps);
             features.into_iter().map(prepare).collect()
         })
@@ -182,7 +182,7 @@ impl FrozenStream {
         prepare: impl Fn(Features) -> Features,
     ) -> Vec<Features> {
         if self.fine_tune {
-            let inputs = self.inputs(images.clone());
+            let inputs = self.inputs(images);
             let features = self.network.features_of_inputs(inputs, &self.taps);
             return features.into_iter().map(prepare).collect();
         }
@@ -199,7 +199,7 @@ impl FrozenStream {
     }
 
     /// Pictures as the network reads them: `[pictures, 3, height, width]`.
-    fn inputs(&self, images: Images) -> Tensor<4> {
+    fn inputs(&self, images: &Images) -> Tensor<4> {
         let preprocessing = self.network.preprocessing();
         match self.size {
             Some(side) => preprocessing.normalize(resize(images.numbers(), [side, side])),

@@ -215,8 +215,8 @@ impl Frozen {
     }
 
     /// See [`Policy::frozen_features`](crate::Policy::frozen_features).
-    pub(crate) fn frozen_features(&self, images: Images) -> Option<Vec<Features>> {
-        self.backbone.frozen(&images, |features| self.prepare(features))
+    pub(crate) fn frozen_features(&self, images: &Images) -> Option<Vec<Features>> {
+        self.backbone.frozen(images, |features| self.prepare(features))
     }
 
     /// The one feature that is read, at a single place: `[pictures, channels, 1, 1]`.
@@ -279,7 +279,7 @@ mod tests {
             let config = PolicyConfig::Frozen(FrozenConfig { proprio, ..config });
             let policy = config.init(&contract, 1, &device).unwrap();
             let input = testing::input(&contract, 3, &device);
-            let features = policy.frozen_features(input.rgb.clone());
+            let features = policy.frozen_features(&input.rgb);
             let earlier = PolicyInput { features, ..input.clone() };
             let (now, earlier) = (policy.forward(input), policy.forward(earlier));
             assert_eq!(now.dims(), [3, 4, 2]);
@@ -331,7 +331,7 @@ mod tests {
         let tuned = small(Scaling::None, true).init(&contract, 1, &Device::flex()).unwrap();
         assert!(
             tuned
-                .frozen_features(Tensor::<4>::zeros([1, 3, 32, 32], &Device::flex()).into())
+                .frozen_features(&Tensor::<4>::zeros([1, 3, 32, 32], &Device::flex()).into())
                 .is_none()
         );
         let backbone = frozen.backbone().unwrap().network().num_params();

@@ -222,7 +222,7 @@ impl Policy {
     /// The frozen part of the work, without gradients: what [`PolicyInput::features`] takes and a
     /// cache may keep. Features are scaled and pooled as far as nothing is learned, and hold no
     /// class token. `None` where nothing is frozen, fine-tuning included.
-    pub fn frozen_features(&self, images: Images) -> Option<Vec<Features>> {
+    pub fn frozen_features(&self, images: &Images) -> Option<Vec<Features>> {
         match self {
             Self::SpawnNet(policy) => policy.frozen_features(images),
             Self::Frozen(policy) => policy.frozen_features(images),

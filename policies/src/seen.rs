@@ -74,7 +74,7 @@ impl Seen {
                 found.push(features);
                 continue;
             }
-            let features = policy.frozen_features(input.rgb.some(i..i + 1))?;
+            let features = policy.frozen_features(&input.rgb.some(i..i + 1))?;
             self.encoded += 1;
             self.remember(pixels, &features);
             found.push(features);

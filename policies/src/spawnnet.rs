@@ -232,8 +232,8 @@ impl SpawnNet {
     }
 
     /// See [`Policy::frozen_features`](crate::Policy::frozen_features).
-    pub(crate) fn frozen_features(&self, images: Images) -> Option<Vec<Features>> {
-        self.backbone.frozen(&images, |features| self.prepare(features))
+    pub(crate) fn frozen_features(&self, images: &Images) -> Option<Vec<Features>> {
+        self.backbone.frozen(images, |features| self.prepare(features))
     }
 
     fn encode(&self, input: PolicyInput) -> Encoded {

@@ -69,7 +69,6 @@ use fused::Fused;
 use learned::Learned;
 pub use math::Activation;
 pub use memory::{keep_freed_memory, use_small_pages};
-pub use planes::append_planes;
 pub use precision::Precision;
 
 /// `conv.forward(x)`.

@@ -16,7 +16,7 @@ use crate::threads::{Shared, for_each, written};
 /// # Panics
 ///
 /// When a pixel has not three bytes.
-pub fn append_planes(pixels: &[u8], planes: &mut Vec<f32>) {
+pub(crate) fn append_planes(pixels: &[u8], planes: &mut Vec<f32>) {
     let (pixels, rest) = pixels.as_chunks::<3>();
     assert!(rest.is_empty(), "three bytes a pixel, {} are left", rest.len());
     let (start, len) = (planes.len(), 3 * pixels.len());

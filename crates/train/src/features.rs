@@ -206,7 +206,7 @@ fn probe(policy: &Policy, frames: &Frames, device: &Device) -> Option<(Header, V
     let picture: Vec<f32> =
         (0..3 * height * width).map(|i| ((i * 7919 + i / 251) % 256) as f32).collect();
     let picture = Tensor::<4>::from_data(TensorData::new(picture, [1, 3, height, width]), device);
-    let features = policy.frozen_features(picture.into())?;
+    let features = policy.frozen_features(&picture.into())?;
     let num_pictures = (dataset.num_steps() * dataset.spec().num_views()) as u64;
     let header = Header { num_pictures, taps: features.iter().map(Shape::of).collect() };
     Some((header, records(features, 1)))
@@ -284,7 +284,7 @@ fn make(
             .map(|&(episode, step)| frames.episode(episode)?.observation(step))
             .collect::<Result<Vec<_>, _>>()?;
         let features = policy
-            .frozen_features(images(observations.iter().flat_map(|frame| &frame.views), device))
+            .frozen_features(&images(observations.iter().flat_map(|frame| &frame.views), device))
             .unwrap_or_default();
         let values: Vec<f16> =
             records(features, batch.len() * views).into_par_iter().map(f16::from_f32).collect();
@@ -359,7 +359,7 @@ mod tests {
             .map(|&(episode, step)| frames.episode(episode).unwrap().observation(step).unwrap())
             .collect();
         let fresh = policy
-            .frozen_features(images(observations.iter().flat_map(|frame| &frame.views), &device))
+            .frozen_features(&images(observations.iter().flat_map(|frame| &frame.views), &device))
             .unwrap();
         assert_eq!(read.len(), fresh.len());
         for (read, fresh) in read.iter().zip(&fresh) {

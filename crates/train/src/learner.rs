@@ -91,7 +91,7 @@ impl Objective {
         if let Some(clean) = batch.clean.take()
             && batch.input.features.is_none()
         {
-            batch.input.features = policy.frozen_features(clean);
+            batch.input.features = policy.frozen_features(&clean);
         }
         let error = policy.forward(batch.input) - batch.targets;
         let error = match self.loss {

@@ -301,7 +301,7 @@ fn a_mask_hides_what_it_says() {
         let policy = config.init(&contract, 1, &device).unwrap();
         let images = testing::input(&contract, 1, &device).rgb;
         let mut input = testing::input(&contract, 1, &device);
-        input.features = policy.frozen_features(images);
+        input.features = policy.frozen_features(&images);
         let before = values(policy.forward(input.clone()));
         change(&mut input);
         before != values(policy.forward(input))
@@ -320,7 +320,7 @@ fn features_computed_earlier_change_nothing() {
     let contract = contract(2, 32, 32);
     let policy = small(|_| {}).init(&contract, 1, &device).unwrap();
     let input = testing::input(&contract, 2, &device);
-    let features = policy.frozen_features(input.rgb.clone());
+    let features = policy.frozen_features(&input.rgb);
     assert!(features.is_some());
     let earlier = PolicyInput { features, ..input.clone() };
     assert_eq!(values(policy.forward(input)), values(policy.forward(earlier)));

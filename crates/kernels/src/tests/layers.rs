@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::LayerNormConfig;
 
 use super::*;
+use crate::planes::append_planes;
 
 #[test]
 fn layers_of_a_transformer_are_burns() {
