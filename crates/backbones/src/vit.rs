@@ -261,8 +261,11 @@ impl PatchEmbed {
             .reshape([n * rows * columns, channels * patch * patch]);
         let weight = weight.reshape([width, channels * patch * patch]).swap_dims(0, 1);
         let tokens = patches.matmul(weight).reshape([n, rows * columns, width]);
-        let bias = self.proj.bias.as_ref().map(|bias| bias.val().reshape([1, 1, width]));
-        (bias.map_or(tokens.clone(), |bias| tokens + bias), grid)
+        let tokens = match &self.proj.bias {
+            Some(bias) => tokens + bias.val().reshape([1, 1, width]),
+            None => tokens,
+        };
+        (tokens, grid)
     }
 }
 
